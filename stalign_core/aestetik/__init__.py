@@ -1,0 +1,1 @@
+"""The AESTETIK convolutional autoencoder: needs torch, numpy and lightning only."""

@@ -1,0 +1,82 @@
+"""Errors a user can act on.
+
+Every message is one line: where the fault lies, what is wrong, what was expected, what to do.
+"""
+
+from __future__ import annotations
+
+
+class StalignError(Exception):
+    """Base of every error that a user's input, settings or files can cause.
+
+    Parameters
+    ----------
+    where
+        File, row, field, asset or setting that holds the fault.
+    problem
+        What was found there.
+    expected
+        What should have been found.
+    remedy
+        What the user can do about it.
+    """
+
+    def __init__(self, where: str, problem: str, *, expected: str = "", remedy: str = "") -> None:
+        self.where = where
+        self.problem = problem
+        self.expected = expected
+        self.remedy = remedy
+        super().__init__(self.line)
+
+    @property
+    def line(self) -> str:
+        """The message as one line."""
+        parts = [f"{self.where}: {self.problem}"]
+        if self.expected:
+            parts.append(f"expected {self.expected}")
+        if self.remedy:
+            parts.append(self.remedy)
+        return " ".join("; ".join(parts).split())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.where, self.problem, self.expected, self.remedy))
+
+
+def _rebuild(cls: type[StalignError], where: str, problem: str, expected: str, remedy: str) -> StalignError:
+    return cls(where, problem, expected=expected, remedy=remedy)
+
+
+class SampleSheetError(StalignError):
+    """The sample sheet is missing, malformed or inconsistent."""
+
+
+class SettingsError(StalignError):
+    """A setting is unknown, of the wrong type or impossible."""
+
+
+class InputDataError(StalignError):
+    """A sample's counts, positions or annotation cannot be used."""
+
+
+class ImageError(StalignError):
+    """A histology image cannot be read or does not fit its sample."""
+
+
+class EncoderError(StalignError):
+    """A morphology encoder or its weights cannot be had."""
+
+
+class CorrectionError(StalignError):
+    """A correction method cannot run on these features."""
+
+
+class ModelError(StalignError):
+    """A model cannot be trained, saved or loaded."""
+
+
+class ArtifactError(StalignError):
+    """A stored artifact is missing, incomplete or altered."""
+
+
+class StudyError(StalignError):
+    """A study folder is missing, of another version or not usable."""

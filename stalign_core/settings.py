@@ -1,0 +1,294 @@
+"""The settings of a study: typed, validated, read from and written to ``study.toml``."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+from stalign_core.aestetik.settings import AestetikSettings
+from stalign_core.errors import SettingsError
+from stalign_core.naming import NAME_RULE, is_safe_name
+
+STUDY_VERSION = 1
+"""Version of the layout of a study folder; a newer one is refused."""
+
+Scope = Literal["donor", "cohort"]
+CorrectionMethod = Literal["uncorrected", "harmony", "scanorama", "scvi"]
+Clusterer = Literal["kmeans", "tied"]
+Unit = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class InputSettings(_Section):
+    """What a sample must hold to take part."""
+
+    min_spots: PositiveInt = Field(50, description="a section with fewer spots fails its check")
+    min_genes: PositiveInt = Field(200, description="a section with fewer detected genes fails its check")
+
+
+class ExpressionSettings(_Section):
+    """From counts to principal components."""
+
+    min_spots_per_gene: PositiveInt = Field(10, description="genes seen in fewer spots of the scope are dropped")
+    n_top_genes: PositiveInt = Field(3000, description="highly variable genes kept (seurat_v3, batch = sample)")
+    target_sum: float = Field(1e4, gt=0, description="library size per spot after normalisation, over the panel")
+    scaling: Literal["cohort", "sample"] = Field(
+        "cohort", description="standardise each gene over all spots of the scope, or within each sample"
+    )
+    n_components: PositiveInt = Field(20, description="length of every expression space, corrected or not")
+
+
+class MorphologySettings(_Section):
+    """From the H&E image to principal components."""
+
+    patch_diameters: float = Field(1.0, gt=0, le=10, description="side of a patch, in spot diameters")
+    batch_size: PositiveInt = Field(64, description="patches per encoder call")
+    n_components: PositiveInt = Field(20, description="length of the morphology space")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the encoder runs")
+
+
+class EncoderSettings(_Section):
+    """One morphology encoder: a registered one by its name, or any timm model."""
+
+    model: str = Field("texture", description="texture, inception_v3, uni2_h, or timm:<model name>")
+    weights: str | None = Field(None, description="local checkpoint (.safetensors, .pth, .bin), used offline")
+
+
+class RepresentationSettings(_Section):
+    """An expression embedding computed elsewhere, which replaces the PCA."""
+
+    obsm: str = Field(description="obsm key that holds the matrix, one row per spot")
+    file: str | None = Field(
+        None, description="an .h5ad per sample, '{sample}' standing for its name; empty: the sample's own .h5ad"
+    )
+
+
+class HarmonySettings(_Section):
+    """Harmony (Korsunsky et al. 2019)."""
+
+    theta: float = Field(2.0, ge=0, description="diversity penalty")
+    max_iterations: PositiveInt = Field(10, description="rounds of clustering and correction")
+
+
+class ScanoramaSettings(_Section):
+    """Scanorama (Hie et al. 2019)."""
+
+    sigma: float = Field(15.0, gt=0, description="width of the correction's smoothing kernel")
+    n_neighbors: PositiveInt = Field(20, description="neighbours in the search for mutual ones")
+
+
+class ScviSettings(_Section):
+    """scVI (Lopez et al. 2018)."""
+
+    n_layers: PositiveInt = Field(1, description="hidden layers of encoder and decoder")
+    n_hidden: PositiveInt = Field(128, description="width of a hidden layer")
+    max_epochs: PositiveInt = Field(400, description="upper bound; early stopping usually ends sooner")
+    early_stopping_patience: PositiveInt = Field(10, description="epochs without a better validation ELBO")
+    batch_size: PositiveInt = Field(256, description="spots per step")
+
+
+class CorrectionSettings(_Section):
+    """What is corrected for, and each method's own settings."""
+
+    covariate: Literal["sample", "donor"] = Field("sample", description="the batch that correction removes")
+    harmony: HarmonySettings = HarmonySettings()
+    scanorama: ScanoramaSettings = ScanoramaSettings()
+    scvi: ScviSettings = ScviSettings()
+
+
+class DomainSettings(_Section):
+    """From embeddings to domains."""
+
+    n_domains: PositiveInt | Literal["annotation"] | dict[str, PositiveInt] = Field(
+        "annotation",
+        description="K; or 'annotation', the number of labels in the scope; or a table of K per donor, "
+        "'cohort' naming the cohort's",
+    )
+    clusterer: Clusterer = Field("tied", description="what names the domains: kmeans or tied Gaussian mixture")
+    refine: bool = Field(True, description="majority vote over the nearest spots of the same sample")
+    refine_neighbors: PositiveInt = Field(6, description="neighbours that vote, besides the spot itself")
+
+
+class MetricSettings(_Section):
+    """How results are measured."""
+
+    n_neighbors: PositiveInt = Field(90, description="neighbourhood of iLISI and kBET, in spots")
+    max_spots: PositiveInt = Field(20_000, description="larger scopes are measured on a seeded subsample")
+    bio_weight: Unit = Field(0.6, description="weight of biological conservation in the composite score")
+
+
+class VariantSettings(_Section):
+    """One choice of representation, encoder, correction method and weights, by name."""
+
+    correction: CorrectionMethod = "harmony"
+    representation: str = Field("pca", description="pca, or a name under [representations]")
+    encoder: str = Field("texture", description="a name under [encoders]")
+    aestetik: dict[str, Any] = Field(default_factory=dict, description="changes to [aestetik] for this variant")
+
+
+class ExecutionSettings(_Section):
+    """How the assets are run."""
+
+    processes: PositiveInt = Field(1, description="1: all steps of a run in one process; more: a process per step")
+    threads: PositiveInt = Field(2, description="CPU threads of a step")
+    gpu_limit: PositiveInt = Field(1, description="steps that may hold the GPU at once (pool 'gpu')")
+
+
+def _default_variants() -> dict[str, VariantSettings]:
+    return {
+        "uncorrected": VariantSettings(correction="uncorrected"),
+        "harmony": VariantSettings(correction="harmony"),
+        "scanorama": VariantSettings(correction="scanorama"),
+        "scvi": VariantSettings(correction="scvi"),
+    }
+
+
+class Settings(_Section):
+    """Every setting of a study.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        For an unknown key, a wrong type or an impossible value; `read_settings` turns it into a `SettingsError`.
+    """
+
+    study_version: PositiveInt = Field(STUDY_VERSION, description="layout of the study folder")
+    seed: int = Field(0, ge=0, description="every random choice follows from it")
+    store: str = Field("store", description="folder of the artifacts, relative to the study, or an fsspec URL")
+    input: InputSettings = InputSettings()
+    expression: ExpressionSettings = ExpressionSettings()
+    morphology: MorphologySettings = MorphologySettings()
+    encoders: dict[str, EncoderSettings] = Field(default_factory=lambda: {"texture": EncoderSettings()})
+    representations: dict[str, RepresentationSettings] = Field(default_factory=dict)
+    correction: CorrectionSettings = CorrectionSettings()
+    aestetik: AestetikSettings = AestetikSettings()
+    domains: DomainSettings = DomainSettings()
+    metrics: MetricSettings = MetricSettings()
+    variants: dict[str, VariantSettings] = Field(default_factory=_default_variants)
+    execution: ExecutionSettings = ExecutionSettings()
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Settings:
+        for kind, names in (
+            ("variants", self.variants),
+            ("encoders", self.encoders),
+            ("representations", self.representations),
+        ):
+            for name in names:
+                if not is_safe_name(name):
+                    raise SettingsError(f"{kind}.{name}", "is not a safe name", expected=NAME_RULE)
+        if "pca" in self.representations:
+            raise SettingsError("representations.pca", "takes a built-in name", remedy="choose another name")
+        for name, variant in self.variants.items():
+            self._check_variant(name, variant)
+        return self
+
+    def _check_variant(self, name: str, variant: VariantSettings) -> None:
+        where = f"variants.{name}"
+        if variant.encoder not in self.encoders:
+            raise SettingsError(
+                f"{where}.encoder",
+                f"'{variant.encoder}' is not an encoder of this study",
+                expected="one of " + ", ".join(self.encoders),
+                remedy=f"add a section [encoders.{variant.encoder}]",
+            )
+        if variant.representation not in ("pca", *self.representations):
+            raise SettingsError(
+                f"{where}.representation",
+                f"'{variant.representation}' is not a representation of this study",
+                expected="one of " + ", ".join(["pca", *self.representations]),
+                remedy=f"add a section [representations.{variant.representation}]",
+            )
+        if variant.correction == "scvi" and variant.representation != "pca":
+            raise SettingsError(
+                f"{where}.correction",
+                "scvi learns from counts and cannot correct an external embedding",
+                expected="uncorrected, harmony or scanorama",
+            )
+        self.aestetik_of(name)
+
+    def aestetik_of(self, variant: str) -> AestetikSettings:
+        """The model's settings for `variant`: the study's, with the variant's own changes."""
+        from pydantic import TypeAdapter
+
+        merged = {
+            **TypeAdapter(AestetikSettings).dump_python(self.aestetik),
+            **self.variants[variant].aestetik,
+        }
+        try:
+            return TypeAdapter(AestetikSettings).validate_python(merged)
+        except ValidationError as error:
+            raise _settings_error(f"variants.{variant}.aestetik", error) from None
+
+    def n_domains_of(self, partition: str) -> int | Literal["annotation"]:
+        """K for a donor, or for ``"cohort"``: a number, or ``"annotation"`` where the labels decide."""
+        n_domains = self.domains.n_domains
+        if isinstance(n_domains, dict):
+            return n_domains.get(partition, "annotation")
+        return n_domains
+
+
+def parse_settings(table: dict[str, Any], where: str = "settings") -> Settings:
+    """Validate a nested table of settings.
+
+    Raises
+    ------
+    SettingsError
+        For an unknown key, a wrong type, an impossible value, or a study of a newer version.
+    """
+    version = table.get("study_version", STUDY_VERSION)
+    if isinstance(version, int) and version > STUDY_VERSION:
+        raise SettingsError(
+            f"{where}, study_version",
+            f"is {version}, made by a newer stalign",
+            expected=f"at most {STUDY_VERSION}",
+            remedy="upgrade stalign",
+        )
+    try:
+        return Settings.model_validate(table)
+    except ValidationError as error:
+        raise _settings_error(where, error) from None
+    except SettingsError as error:
+        raise SettingsError(
+            f"{where}, {error.where}", error.problem, expected=error.expected, remedy=error.remedy
+        ) from None
+
+
+def read_settings(path: Path) -> Settings:
+    """Read and validate a ``study.toml``.
+
+    Raises
+    ------
+    SettingsError
+        If the file is missing, is no TOML, or holds a setting that cannot stand.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(str(path), "does not exist", remedy="make it with 'stalign init'") from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(str(path), f"is not UTF-8 text ({error.reason})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(str(path), f"is not valid TOML ({error})") from None
+    return parse_settings(table, where=str(path))
+
+
+def _settings_error(where: str, error: ValidationError) -> SettingsError:
+    first = error.errors()[0]
+    cause = first.get("ctx", {}).get("error")
+    field = ".".join(str(part) for part in first["loc"])
+    if isinstance(cause, SettingsError):
+        return SettingsError(
+            f"{where}, {cause.where}", cause.problem, expected=cause.expected, remedy=cause.remedy
+        )
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return SettingsError(
+            f"{where}, {field}", "is not a setting", remedy="remove it or correct its spelling"
+        )
+    return SettingsError(f"{where}, {field}", f"is {first['input']!r}", expected=first["msg"])
