@@ -1,0 +1,30 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+_VARIABLE = "STALIGN_TEST_DATA"
+
+
+def _test_data() -> Path:
+    """The folder of public data sets: the one the environment names, else the checkout's neighbour."""
+    named = os.environ.get(_VARIABLE)
+    return Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Callable[[str], Path]:
+    """`real_data(name)` gives the folder of a public data set, or skips the test where it is absent."""
+
+    def folder_of(name: str) -> Path:
+        folder = _test_data() / name
+        if not folder.is_dir():
+            pytest.skip(f"data set {name} is absent; {_VARIABLE} names the folder that should hold it")
+        return folder
+
+    return folder_of
