@@ -65,7 +65,8 @@ class RepresentationSettings(_Section):
 
     obsm: str = Field(description="obsm key that holds the matrix, one row per spot")
     file: str | None = Field(
-        None, description="an .h5ad per sample, '{sample}' standing for its name; empty: the sample's own .h5ad"
+        None,
+        description="an .h5ad per sample, '{sample}' standing for its name; empty: the sample's own .h5ad",
     )
 
 
@@ -284,11 +285,7 @@ def _settings_error(where: str, error: ValidationError) -> SettingsError:
     cause = first.get("ctx", {}).get("error")
     field = ".".join(str(part) for part in first["loc"])
     if isinstance(cause, SettingsError):
-        return SettingsError(
-            f"{where}, {cause.where}", cause.problem, expected=cause.expected, remedy=cause.remedy
-        )
+        return SettingsError(f"{where}, {cause.where}", cause.problem, expected=cause.expected, remedy=cause.remedy)
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return SettingsError(
-            f"{where}, {field}", "is not a setting", remedy="remove it or correct its spelling"
-        )
+        return SettingsError(f"{where}, {field}", "is not a setting", remedy="remove it or correct its spelling")
     return SettingsError(f"{where}, {field}", f"is {first['input']!r}", expected=first["msg"])
