@@ -72,6 +72,16 @@ def random_counts(n_spots: int, n_genes: int, seed: int = 0) -> NDArray[np.int64
     return counts
 
 
+@dataclass(frozen=True)
+class _Names:
+    """What names the spots and genes of a count matrix."""
+
+    barcodes: Sequence[str]
+    genes: Sequence[str]
+    symbols: Sequence[str]
+    feature_types: Sequence[str]
+
+
 def write_spaceranger_section(
     folder: Path,
     counts: NDArray[Any],
@@ -107,24 +117,24 @@ def write_spaceranger_section(
         Which of the two pictures to write: white squares that hold every spot.
     """
     n_spots, n_genes = counts.shape
-    barcodes = visium_barcodes(n_spots) if barcodes is None else list(barcodes)
-    genes = ensembl_ids(n_genes) if genes is None else list(genes)
-    symbols = [f"GENE{i + 1}" for i in range(n_genes)] if symbols is None else list(symbols)
-    feature_types = ["Gene Expression"] * n_genes if feature_types is None else list(feature_types)
+    names = _Names(
+        barcodes=visium_barcodes(n_spots) if barcodes is None else barcodes,
+        genes=ensembl_ids(n_genes) if genes is None else genes,
+        symbols=[f"GENE{i + 1}" for i in range(n_genes)] if symbols is None else symbols,
+        feature_types=["Gene Expression"] * n_genes if feature_types is None else feature_types,
+    )
     if lattice is None:
         lattice = hexagonal_lattice(-(-n_spots // 10), 10)
         lattice = Lattice(lattice.array_row[:n_spots], lattice.array_col[:n_spots], lattice.spatial[:n_spots])
     (folder / "spatial").mkdir(parents=True, exist_ok=True)
     if matrix.startswith("h5"):
         writer = _write_h5_v3 if matrix == "h5_v3" else _write_h5_v2
-        writer(folder / "filtered_feature_bc_matrix.h5", counts, barcodes, genes, symbols, feature_types)
+        writer(folder / "filtered_feature_bc_matrix.h5", counts, names)
     else:
-        _write_mtx(
-            folder / "filtered_feature_bc_matrix", counts, barcodes, genes, symbols, feature_types, matrix
-        )
+        _write_mtx(folder / "filtered_feature_bc_matrix", counts, names, matrix)
     _write_positions(
         folder / "spatial",
-        list(barcodes if position_barcodes is None else position_barcodes),
+        list(names.barcodes if position_barcodes is None else position_barcodes),
         [1] * len(lattice) if in_tissue is None else list(in_tissue),
         lattice,
         positions,
@@ -195,40 +205,26 @@ def write_picture(path: Path, width: int, height: int) -> Path:
     return path
 
 
-def _write_h5_v3(
-    path: Path,
-    counts: NDArray[Any],
-    barcodes: Sequence[str],
-    genes: Sequence[str],
-    symbols: Sequence[str],
-    feature_types: Sequence[str],
-) -> None:
+def _write_h5_v3(path: Path, counts: NDArray[Any], names: _Names) -> None:
     import h5py
 
     with h5py.File(path, "w") as file:
         group = file.create_group("matrix")
-        _write_compressed(group, counts, barcodes)
+        _write_compressed(group, counts, names.barcodes)
         features = group.create_group("features")
-        features["id"] = _bytes(genes)
-        features["name"] = _bytes(symbols)
-        features["feature_type"] = _bytes(feature_types)
+        features["id"] = _bytes(names.genes)
+        features["name"] = _bytes(names.symbols)
+        features["feature_type"] = _bytes(names.feature_types)
 
 
-def _write_h5_v2(
-    path: Path,
-    counts: NDArray[Any],
-    barcodes: Sequence[str],
-    genes: Sequence[str],
-    symbols: Sequence[str],
-    _feature_types: Sequence[str],
-) -> None:
+def _write_h5_v2(path: Path, counts: NDArray[Any], names: _Names) -> None:
     import h5py
 
     with h5py.File(path, "w") as file:
         group = file.create_group("GRCh38")
-        _write_compressed(group, counts, barcodes)
-        group["genes"] = _bytes(genes)
-        group["gene_names"] = _bytes(symbols)
+        _write_compressed(group, counts, names.barcodes)
+        group["genes"] = _bytes(names.genes)
+        group["gene_names"] = _bytes(names.symbols)
 
 
 def _write_compressed(group: Any, counts: NDArray[Any], barcodes: Sequence[str]) -> None:
@@ -241,23 +237,15 @@ def _write_compressed(group: Any, counts: NDArray[Any], barcodes: Sequence[str])
     group["shape"] = np.array(counts.shape[::-1], dtype=np.int32)
 
 
-def _write_mtx(
-    folder: Path,
-    counts: NDArray[Any],
-    barcodes: Sequence[str],
-    genes: Sequence[str],
-    symbols: Sequence[str],
-    feature_types: Sequence[str],
-    form: MatrixForm,
-) -> None:
+def _write_mtx(folder: Path, counts: NDArray[Any], names: _Names, form: MatrixForm) -> None:
     folder.mkdir(exist_ok=True)
     ending = ".gz" if form == "mtx_gz" else ""
     if form == "mtx_genes":
-        _write_lines(folder / "genes.tsv", [f"{g}\t{s}" for g, s in zip(genes, symbols, strict=True)])
+        _write_lines(folder / "genes.tsv", [f"{g}\t{s}" for g, s in zip(names.genes, names.symbols, strict=True)])
     else:
-        rows = zip(genes, symbols, feature_types, strict=True)
+        rows = zip(names.genes, names.symbols, names.feature_types, strict=True)
         _write_lines(folder / f"features.tsv{ending}", ["\t".join(row) for row in rows])
-    _write_lines(folder / f"barcodes.tsv{ending}", barcodes)
+    _write_lines(folder / f"barcodes.tsv{ending}", names.barcodes)
     spot, gene = np.nonzero(counts)
     entries = [f"{g + 1} {s + 1} {counts[s, g]}" for s, g in zip(spot, gene, strict=True)]
     field = "integer" if np.issubdtype(counts.dtype, np.integer) else "real"
