@@ -1,0 +1,1 @@
+"""stalign_assets: the Dagster platform and the ``stalign`` command around `stalign_core`."""

@@ -1,0 +1,172 @@
+"""Materialising one asset: reuse the artifact its input key names, or compute and commit it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+from stalign_assets.measure import Measure
+from stalign_assets.recipes.recipe import Recipe, Task
+from stalign_assets.study import Study
+from stalign_assets.wanted import Wanted, wanted
+from stalign_core.errors import ArtifactError
+from stalign_core.progress import Progress
+from stalign_core.store import Artifact, Manifest
+from stalign_core.store.hashing import canonical_json
+from stalign_core.store.manifest import data_version_of
+
+_RECORDED_PACKAGES = (
+    "stalign",
+    "anndata",
+    "dagster",
+    "harmonypy",
+    "numpy",
+    "pandas",
+    "scanorama",
+    "scanpy",
+    "scib-metrics",
+    "scikit-image",
+    "scikit-learn",
+    "scipy",
+    "scvi-tools",
+    "timm",
+    "torch",
+    "umap-learn",
+)
+_FULL = {errno.ENOSPC: "no space is left", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "it is read-only"}
+
+
+@dataclass(frozen=True)
+class Materialisation:
+    """An artifact, and whether it was there already."""
+
+    artifact: Artifact
+    reused: bool
+
+
+@dataclass(frozen=True)
+class Step:
+    """One asset and partition to materialise, within one run."""
+
+    study: Study
+    recipes: Mapping[str, Recipe]
+    recipe: Recipe
+    partition: str
+    run_id: str
+    progress: Progress
+    say: Callable[[str], None]
+
+
+def materialise(step: Step) -> Materialisation:
+    """Make the artifact of the step's asset and partition the one in force.
+
+    Raises
+    ------
+    StalignError
+        If an input is missing or damaged, the data cannot stand, or the store cannot be written.
+    """
+    study = step.study
+    want = wanted(study, step.recipes, step.recipe, step.partition)
+    found = whole_artifact(study, step.recipe, step.partition, want.input_key, step.say)
+    if found is not None:
+        study.store.point(found)
+        return Materialisation(found, reused=True)
+    try:
+        artifact = _compute(step, want)
+        study.store.point(artifact)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise ArtifactError(
+                f"store {study.store.base}",
+                f"{_FULL[error.errno]}, so {step.recipe.asset} could not be kept",
+                remedy="make room and run again; everything kept before is whole",
+            ) from None
+        raise
+    return Materialisation(artifact, reused=False)
+
+
+def whole_artifact(
+    study: Study, recipe: Recipe, partition: str, input_key: str, say: Callable[[str], None]
+) -> Artifact | None:
+    """The artifact with this key if every byte of it verifies; a damaged one is set aside and None returned."""
+    try:
+        found = study.store.find(recipe.asset, partition, input_key)
+        if found is not None:
+            found.verify()
+    except ArtifactError as error:
+        say(f"warning: {error.line}; it is set aside and computed anew")
+        study.store.discard(study.store.base / recipe.asset / partition / input_key)
+        return None
+    return found
+
+
+def _compute(step: Step, want: Wanted) -> Artifact:
+    with step.study.store.staging(_predecessor(step)) as builder:
+        task = Task(
+            study=step.study,
+            recipe=step.recipe,
+            partition=step.partition,
+            donors=want.donors,
+            inputs=want.inputs,
+            key_settings=want.settings,
+            source_hashes=want.source_hashes,
+            builder=builder,
+            progress=step.progress,
+            say=step.say,
+        )
+        with Measure() as measure:
+            step.recipe.compute(task)
+        return step.study.store.commit(builder, _manifest(step, want, task, measure))
+
+
+def _predecessor(step: Step) -> Artifact | None:
+    try:
+        return step.study.store.current(step.recipe.asset, step.partition)
+    except ArtifactError:
+        return None
+
+
+def _manifest(step: Step, want: Wanted, task: Task, measure: Measure) -> Manifest:
+    builder = task.builder
+    summary = {**builder.summary, "warnings": task.warnings, "parts_reused": builder.parts_reused}
+    return Manifest(
+        asset=step.recipe.asset,
+        partition=step.partition,
+        input_key=want.input_key,
+        data_version=data_version_of(builder.files),
+        code_version=step.recipe.code_version,
+        settings=json.loads(canonical_json(want.settings)),
+        settings_hash=step.study.settings_hash,
+        seed=want.seed,
+        inputs=want.input_records,
+        sources=want.sources,
+        donors=want.donors,
+        donors_left_out=dict(want.donors_left_out),
+        files=builder.files,
+        parts=builder.parts,
+        summary=json.loads(canonical_json(summary)),
+        run_id=step.run_id,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=round(measure.seconds, 3),
+        peak_memory_bytes=measure.peak_memory_bytes,
+        packages=recorded_packages(),
+        determinism=builder.determinism,
+    )
+
+
+@cache
+def recorded_packages() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    versions = {"python": platform.python_version()}
+    for name in _RECORDED_PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,63 @@
+"""Dagster assets from recipes: the only place where a recipe meets Dagster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import dagster as dg
+
+from stalign_assets import reporting
+from stalign_assets.materialise import Materialisation, Step, materialise
+from stalign_assets.platform.metadata import metadata_of
+from stalign_assets.platform.partitions import DONORS
+from stalign_assets.platform.resources import StudyResource
+from stalign_assets.recipes.recipe import Recipe
+from stalign_core.errors import StalignError
+from stalign_core.store.store import UNPARTITIONED
+
+
+def asset_of(recipe: Recipe, recipes: Mapping[str, Recipe]) -> dg.AssetsDefinition:
+    """The Dagster asset that materialises `recipe`."""
+
+    @dg.asset(
+        key=recipe.path,
+        deps=[recipes[declared.asset].path for declared in recipe.inputs],
+        partitions_def=DONORS if recipe.partitioning == "donor" else None,
+        group_name=recipe.group,
+        description=recipe.description,
+        code_version=str(recipe.code_version),
+        pool=recipe.pool,
+        kinds=set(recipe.kinds),
+    )
+    def materialise_recipe(context: dg.AssetExecutionContext, study: StudyResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        partition = context.partition_key if context.has_partition_key else UNPARTITIONED
+        result = failing_in_one_line(lambda: _materialise(context, study, recipes, recipe, partition))
+        return dg.MaterializeResult(
+            metadata=metadata_of(result),
+            data_version=dg.DataVersion(result.artifact.manifest.data_version),
+        )
+
+    return materialise_recipe
+
+
+def failing_in_one_line[T](work: Callable[[], T]) -> T:
+    """Run `work`; an error a user can act on becomes a failure of one line that is not retried."""
+    try:
+        return work()
+    except StalignError as error:
+        raise dg.Failure(description=error.line, metadata={"error": error.line}, allow_retries=False) from None
+
+
+def _materialise(
+    context: dg.AssetExecutionContext,
+    resource: StudyResource,
+    recipes: Mapping[str, Recipe],
+    recipe: Recipe,
+    partition: str,
+) -> Materialisation:
+    study = resource.of_run(context.run.root_run_id or context.run_id)
+    watcher = reporting.watch(recipe.asset, partition, context.log.info)
+    step = Step(study, recipes, recipe, partition, context.run_id, watcher.progress, watcher.say)
+    result = materialise(step)
+    watcher.done(result)
+    return result

@@ -1,0 +1,79 @@
+"""What a materialisation shows in the UI: numbers it plots over time, provenance, pictures."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any, Final
+
+import dagster as dg
+
+from stalign_assets.materialise import Materialisation
+from stalign_core.store import Artifact
+
+THUMBNAIL_SUFFIX: Final = ".thumbnail.png"
+_MEGABYTE: Final = 1e6
+
+
+def metadata_of(materialisation: Materialisation) -> dict[str, dg.MetadataValue]:
+    """Metadata of a materialisation, made from its artifact's manifest alone, so that reuse shows the same."""
+    artifact = materialisation.artifact
+    manifest = artifact.manifest
+    metadata: dict[str, dg.MetadataValue] = {
+        "reused": dg.MetadataValue.bool(materialisation.reused),
+        "seconds": dg.MetadataValue.float(manifest.seconds),
+        "peak_memory_mb": dg.MetadataValue.float(round(manifest.peak_memory_bytes / _MEGABYTE, 1)),
+        "input_key": dg.MetadataValue.text(manifest.input_key),
+        "folder": dg.MetadataValue.path(str(artifact.folder)),
+        "donors": dg.MetadataValue.text(", ".join(manifest.donors)),
+        "provenance": dg.MetadataValue.json(_provenance(artifact)),
+    }
+    if manifest.donors_left_out:
+        metadata["donors_left_out"] = dg.MetadataValue.json(manifest.donors_left_out)
+    metadata.update(_summary_values(manifest.summary))
+    metadata.update(_pictures(artifact))
+    return metadata
+
+
+def _provenance(artifact: Artifact) -> dict[str, Any]:
+    manifest = artifact.manifest
+    return {
+        "data_version": manifest.data_version,
+        "code_version": manifest.code_version,
+        "settings": manifest.settings,
+        "settings_hash": manifest.settings_hash,
+        "seed": manifest.seed,
+        "inputs": [f"{record.asset} {record.partition} {record.data_version}" for record in manifest.inputs],
+        "sources": {record.path: record.sha256 for record in manifest.sources},
+        "packages": manifest.packages,
+        "computed_by_run": manifest.run_id,
+        "created": manifest.created,
+    }
+
+
+def _summary_values(summary: Mapping[str, Any]) -> dict[str, dg.MetadataValue]:
+    values: dict[str, dg.MetadataValue] = {}
+    for name, value in summary.items():
+        if isinstance(value, bool):
+            values[name] = dg.MetadataValue.bool(value)
+        elif isinstance(value, int):
+            values[name] = dg.MetadataValue.int(value)
+        elif isinstance(value, float):
+            values[name] = dg.MetadataValue.float(value)
+        elif isinstance(value, str):
+            values[name] = dg.MetadataValue.text(value)
+        elif value:
+            values[name] = dg.MetadataValue.json(value)
+    return values
+
+
+def _pictures(artifact: Artifact) -> dict[str, dg.MetadataValue]:
+    pictures: dict[str, dg.MetadataValue] = {}
+    for name in artifact.names(f"*{THUMBNAIL_SUFFIX}"):
+        encoded = base64.b64encode(artifact.bytes(name)).decode()
+        title = name.removesuffix(THUMBNAIL_SUFFIX)
+        pictures[title] = dg.MetadataValue.md(f"![{title}](data:image/png;base64,{encoded})")
+        full = f"{title}.png"
+        if full in artifact.manifest.files:
+            pictures[f"{title}_file"] = dg.MetadataValue.path(str(artifact.folder / full))
+    return pictures

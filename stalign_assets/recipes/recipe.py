@@ -1,0 +1,152 @@
+"""The declaration of one asset: inputs, settings that matter, code version, computation.
+
+What belongs here: the shape of a declaration. What does not: any particular asset, any Dagster object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from stalign_core.progress import Progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stalign_assets.study import Study
+    from stalign_core.settings import Settings
+    from stalign_core.store import Artifact, ArtifactBuilder
+
+Partitioning = Literal["donor", "none"]
+
+
+@dataclass(frozen=True)
+class Input:
+    """An asset that is read, and the files of it whose content matters."""
+
+    asset: str
+    files: tuple[str, ...] = ("*",)
+
+
+@dataclass(frozen=True)
+class KeyContext:
+    """What an asset may look at to say which settings matter: no file is read for it."""
+
+    study: Study
+    partition: str
+    donors: tuple[str, ...]
+    inputs: Mapping[str, Mapping[str, Artifact]]
+
+    @property
+    def settings(self) -> Settings:
+        """The study's settings."""
+        return self.study.settings
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A raw file of a sample; `role` and `sample` enter the input key, the path on this machine does not."""
+
+    sample: str
+    role: str
+    path: Path
+
+
+@dataclass
+class Task:
+    """One computation of one asset for one partition."""
+
+    study: Study
+    recipe: Recipe
+    partition: str
+    donors: tuple[str, ...]
+    inputs: Mapping[str, Mapping[str, Artifact]]
+    key_settings: Mapping[str, Any]
+    source_hashes: Mapping[str, str]
+    builder: ArtifactBuilder
+    progress: Progress
+    say: Callable[[str], None]
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def settings(self) -> Settings:
+        """The study's settings."""
+        return self.study.settings
+
+    @property
+    def scope(self) -> Literal["donor", "cohort"]:
+        """Whether one donor or all of them are at hand."""
+        return "donor" if self.recipe.partitioning == "donor" else "cohort"
+
+    def one(self, asset: str) -> Artifact:
+        """The only artifact of an input."""
+        (artifact,) = self.inputs[asset].values()
+        return artifact
+
+    def of_donor(self, asset: str, donor: str) -> Artifact:
+        """The artifact of an input that is partitioned by donor."""
+        return self.inputs[asset][donor]
+
+    def each_donor(self, asset: str) -> Iterator[tuple[str, Artifact]]:
+        """The artifacts of an input, donor by donor, with progress."""
+        for done, donor in enumerate(self.donors):
+            self.progress(f"{asset} of {donor}", done, len(self.donors))
+            yield donor, self.inputs[asset][donor]
+
+    def warn(self, line: str) -> None:
+        """Keep a warning with the artifact, and show it."""
+        self.warnings.append(line)
+        self.say(f"warning: {line}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One asset.
+
+    Attributes
+    ----------
+    asset
+        Key of the asset, parts joined by ``/``.
+    group, description
+        Where and how the lineage page shows it.
+    partitioning
+        ``"donor"``: one artifact per donor; ``"none"``: one for the cohort.
+    code_version
+        Raised by one when the computation changes its results.
+    inputs
+        Assets it reads.
+    settings
+        The settings that matter to it, JSON-able.
+    compute
+        Writes the files of the artifact into the task's builder.
+    seeded
+        Whether the study's seed matters.
+    pool
+        Dagster concurrency pool.
+    sources
+        Raw files of a donor that it reads.
+    """
+
+    asset: str
+    group: str
+    description: str
+    partitioning: Partitioning
+    code_version: int
+    inputs: tuple[Input, ...]
+    settings: Callable[[KeyContext], Mapping[str, Any]]
+    compute: Callable[[Task], None]
+    seeded: bool = False
+    pool: str | None = None
+    sources: Callable[[Study, str], Sequence[SourceFile]] | None = None
+    kinds: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> list[str]:
+        """Parts of the asset's key."""
+        return self.asset.split("/")
+
+
+def no_settings(_: KeyContext) -> Mapping[str, Any]:
+    """For assets that no setting changes."""
+    return {}

@@ -1,0 +1,146 @@
+"""A study on disk: settings, sample sheet, store, DAGSTER_HOME."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from stalign_core.cohort import Cohort, read_sample_sheet
+from stalign_core.errors import StudyError
+from stalign_core.settings import Settings, parse_settings, read_settings
+from stalign_core.store import Store
+from stalign_core.store.fingerprints import Fingerprints
+from stalign_core.store.hashing import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SETTINGS_FILE: Final = "study.toml"
+SHEET_FILE: Final = "samples.csv"
+DAGSTER_FOLDER: Final = "dagster"
+REPORTS_FOLDER: Final = "reports"
+METRICS_FILE: Final = "metrics.duckdb"
+STUDY_VARIABLE: Final = "STALIGN_STUDY"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study folder whose settings and sample sheet were read once."""
+
+    folder: Path
+    settings: Settings
+    cohort: Cohort
+
+    @cached_property
+    def store(self) -> Store:
+        """The artifacts of the study."""
+        base = self.settings.store
+        return Store(base if "://" in base else self.folder / base, cache=self.folder / "cache")
+
+    @cached_property
+    def fingerprints(self) -> Fingerprints:
+        """Remembered hashes of raw files."""
+        return Fingerprints(self.folder / DAGSTER_FOLDER / "fingerprints.json")
+
+    @cached_property
+    def settings_hash(self) -> str:
+        """Hash of every setting."""
+        return digest(self.settings.model_dump(mode="json"))
+
+    @property
+    def metrics_path(self) -> Path:
+        """The DuckDB file of the metrics tables."""
+        return self.folder / METRICS_FILE
+
+    @property
+    def reports(self) -> Path:
+        """Folder of tables and pictures for people."""
+        return self.folder / REPORTS_FOLDER
+
+    @property
+    def dagster_home(self) -> Path:
+        """DAGSTER_HOME of the study."""
+        return self.folder / DAGSTER_FOLDER
+
+
+def open_study(folder: Path) -> Study:
+    """Read and validate a study's settings and sample sheet.
+
+    Raises
+    ------
+    StudyError
+        If the folder is no study.
+    SettingsError, SampleSheetError
+        If a file of it cannot stand.
+    """
+    settings = settings_of_study(folder)
+    return Study(folder.resolve(), settings, read_sample_sheet(folder / SHEET_FILE))
+
+
+def settings_of_study(folder: Path) -> Settings:
+    """The settings of a study, without its sample sheet."""
+    if not folder.is_dir():
+        raise StudyError(str(folder), "is not a folder", remedy="make a study with 'stalign init STUDY --samples CSV'")
+    if not (folder / SETTINGS_FILE).is_file():
+        raise StudyError(
+            str(folder), f"holds no {SETTINGS_FILE}", remedy="make a study with 'stalign init STUDY --samples CSV'"
+        )
+    return read_settings(folder / SETTINGS_FILE)
+
+
+def study_of_run(folder: Path, run_id: str) -> Study:
+    """The study as it stood when the run began: every step of a run sees the same settings and samples.
+
+    The first step of a run keeps a snapshot; whichever process links it first wins, and all read that one.
+    """
+    snapshot = folder / DAGSTER_FOLDER / "run_settings" / f"{run_id}.json"
+    if not snapshot.is_file():
+        study = open_study(folder)
+        _keep_snapshot(snapshot, study)
+    try:
+        table = json.loads(snapshot.read_text(encoding="utf-8"))
+        settings = parse_settings(table["settings"], where=str(folder / SETTINGS_FILE))
+        cohort = Cohort.from_json(table["cohort"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise StudyError(str(snapshot), "is not a whole snapshot", remedy="start a new run") from None
+    return Study(folder.resolve(), settings, cohort)
+
+
+def study_folder(environment: Mapping[str, str] | None = None) -> Path:
+    """The folder that STALIGN_STUDY names.
+
+    Raises
+    ------
+    StudyError
+        If the variable is unset.
+    """
+    folder = (os.environ if environment is None else environment).get(STUDY_VARIABLE, "")
+    if not folder:
+        raise StudyError(
+            STUDY_VARIABLE,
+            "is not set, so no study is open",
+            remedy="start the server with 'stalign ui STUDY', or set it to a study folder",
+        )
+    return Path(folder)
+
+
+def _keep_snapshot(snapshot: Path, study: Study) -> None:
+    snapshot.parent.mkdir(parents=True, exist_ok=True)
+    temporary = snapshot.with_name(f".{snapshot.name}.{uuid.uuid4().hex}")
+    temporary.write_text(
+        json.dumps({"settings": study.settings.model_dump(mode="json"), "cohort": study.cohort.to_json()}),
+        encoding="utf-8",
+    )
+    try:
+        os.link(temporary, snapshot)
+    except FileExistsError:
+        pass
+    except OSError:
+        temporary.replace(snapshot)
+    finally:
+        temporary.unlink(missing_ok=True)

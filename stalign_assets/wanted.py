@@ -1,0 +1,147 @@
+"""What an asset's artifact should be made from right now, and the input key that follows.
+
+One function serves materialisation, planning and audit, so that they cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stalign_assets.recipes.recipe import Input, KeyContext, Recipe
+from stalign_assets.study import Study
+from stalign_core.errors import StudyError
+from stalign_core.store import Artifact, InputRecord, SourceRecord
+from stalign_core.store.hashing import digest
+from stalign_core.store.store import UNPARTITIONED
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Everything that decides an input key, and the key."""
+
+    input_key: str
+    donors: tuple[str, ...]
+    donors_left_out: Mapping[str, str]
+    inputs: Mapping[str, Mapping[str, Artifact]]
+    input_records: tuple[InputRecord, ...]
+    sources: tuple[SourceRecord, ...]
+    source_hashes: Mapping[str, str]
+    settings: Mapping[str, Any]
+    seed: int
+
+
+class MissingInputError(StudyError):
+    """An input was never materialised."""
+
+
+def wanted(study: Study, recipes: Mapping[str, Recipe], recipe: Recipe, partition: str) -> Wanted:
+    """What `recipe` should be computed from for `partition`, given the artifacts now in force.
+
+    Raises
+    ------
+    MissingInputError
+        If an input has no artifact yet.
+    ArtifactError
+        If the pointer or manifest of an input is damaged.
+    """
+    donors, left_out = _donors_of(study, recipe, partition)
+    inputs = {
+        declared.asset: _artifacts_of(study, recipes[declared.asset], recipe, donors) for declared in recipe.inputs
+    }
+    records = tuple(
+        _input_record(declared, artifact) for declared in recipe.inputs for artifact in inputs[declared.asset].values()
+    )
+    sources, source_hashes = _sources_of(study, recipe, partition)
+    settings = dict(recipe.settings(KeyContext(study, partition, donors, inputs)))
+    seed = study.settings.seed if recipe.seeded else 0
+    key = digest(
+        {
+            "asset": recipe.asset,
+            "partition": partition,
+            "code_version": recipe.code_version,
+            "inputs": [[record.asset, record.partition, record.used] for record in records],
+            "sources": source_hashes,
+            "settings": settings,
+            "seed": seed,
+        }
+    )
+    return Wanted(key, donors, left_out, inputs, records, sources, source_hashes, settings, seed)
+
+
+def accepted_donors(study: Study) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Donors of the sheet that take part in the cohort, and those left out with the reason.
+
+    A donor is left out while a check of its raw samples fails.
+
+    Raises
+    ------
+    MissingInputError
+        If a donor's raw samples were never read.
+    """
+    accepted, left_out = [], {}
+    for donor in study.cohort.donors:
+        raw = study.store.current("raw_samples", donor)
+        if raw is None:
+            raise MissingInputError(
+                f"donor {donor}",
+                "has no raw_samples yet",
+                remedy=f"run 'stalign run STUDY --donors {donor}' or materialise its partition first",
+            )
+        problems = raw.manifest.summary.get("problems", [])
+        if problems:
+            left_out[donor] = "; ".join(problems)
+        else:
+            accepted.append(donor)
+    if not accepted:
+        raise StudyError(
+            "cohort",
+            "no donor passed its checks" + "".join(f"; {donor}: {reason}" for donor, reason in left_out.items()),
+            remedy="correct the samples, or lower [input] in study.toml",
+        )
+    return tuple(accepted), left_out
+
+
+def _donors_of(study: Study, recipe: Recipe, partition: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    if recipe.partitioning == "donor":
+        if partition not in study.cohort.donors:
+            raise StudyError(
+                f"donor {partition}",
+                f"is not in {study.cohort.sheet.name}",
+                expected="one of " + ", ".join(study.cohort.donors),
+            )
+        return (partition,), {}
+    return accepted_donors(study)
+
+
+def _artifacts_of(study: Study, upstream: Recipe, recipe: Recipe, donors: tuple[str, ...]) -> dict[str, Artifact]:
+    partitions = donors if upstream.partitioning == "donor" else (UNPARTITIONED,)
+    artifacts = {}
+    for partition in partitions:
+        artifact = study.store.current(upstream.asset, partition)
+        if artifact is None:
+            of = "" if partition == UNPARTITIONED else f" of {partition}"
+            raise MissingInputError(
+                f"{recipe.asset}", f"needs {upstream.asset}{of}, which was never materialised", remedy="materialise it"
+            )
+        artifacts[partition] = artifact
+    return artifacts
+
+
+def _input_record(declared: Input, artifact: Artifact) -> InputRecord:
+    manifest = artifact.manifest
+    used = artifact.used_hash(declared.files)
+    return InputRecord(manifest.asset, manifest.partition, manifest.input_key, manifest.data_version, used)
+
+
+def _sources_of(study: Study, recipe: Recipe, partition: str) -> tuple[tuple[SourceRecord, ...], dict[str, str]]:
+    if recipe.sources is None:
+        return (), {}
+    records: dict[str, SourceRecord] = {}
+    hashes: dict[str, str] = {}
+    for source in recipe.sources(study, partition):
+        record = study.fingerprints.record(source.path)
+        records[record.path] = record
+        hashes[f"{source.sample}/{source.role}"] = record.sha256
+    return tuple(records.values()), hashes
