@@ -114,6 +114,9 @@ class DomainSettings(_Section):
     clusterer: Clusterer = Field("tied", description="what names the domains: kmeans or tied Gaussian mixture")
     refine: bool = Field(True, description="majority vote over the nearest spots of the same sample")
     refine_neighbors: PositiveInt = Field(6, description="neighbours that vote, besides the spot itself")
+    ignored_labels: tuple[str, ...] = Field(
+        ("undetermined",), description="labels that name no tissue: not counted in K, left out of scores"
+    )
 
 
 class MetricSettings(_Section):

@@ -1,0 +1,98 @@
+"""Mixing of batches in an embedding, through scib-metrics on the CPU."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from stalign_core.metrics.neighborhoods import Neighborhoods
+
+KBET_ALPHA: Final = 0.05
+"""A neighbourhood is rejected below this p-value."""
+
+_CHUNK_SPOTS: Final = 2048
+"""Spots per call of a compiled function: one shape, so it is compiled once in a process (1.2 s) for all partitions."""
+
+
+def ilisi(neighborhoods: Neighborhoods, batches: npt.NDArray[Any]) -> float:
+    """How many batches meet around a spot: median inverse Simpson index, scaled to [0, 1] (1: all, evenly).
+
+    Korsunsky et al. 2019, scaled as by Luecken et al. 2022. Neighbours are weighted by a Gaussian kernel whose
+    perplexity is a third of the neighbourhood.
+
+    Parameters
+    ----------
+    neighborhoods
+        Of every spot.
+    batches
+        (n_spots,) batch of each spot, two batches at least.
+    """
+    names, codes = np.unique(np.asarray(batches).astype(str), return_inverse=True)
+    simpson = _simpson_indices(neighborhoods, codes.astype(np.int32), len(names))
+    return float((np.median(1 / simpson) - 1) / (len(names) - 1))
+
+
+def kbet(neighborhoods: Neighborhoods, batches: npt.NDArray[Any], alpha: float = KBET_ALPHA) -> float:
+    """Share of neighbourhoods whose batches are as frequent as in the whole: kBET's acceptance rate, in [0, 1].
+
+    Buettner et al. 2019: Pearson's chi-squared test of each neighbourhood against the batch frequencies of all spots.
+    This is the rate over all spots, not the mean over labels of rates within each label: it needs no annotation, and
+    counts it as a lack of mixing when tissue composition differs between batches.
+
+    Parameters
+    ----------
+    neighborhoods
+        Of every spot.
+    batches
+        (n_spots,) batch of each spot, two batches at least.
+    alpha
+        Level of the test.
+    """
+    scib_metrics = _import_scib_metrics()
+    neighbors = scib_metrics.nearest_neighbors.NeighborsResults(
+        indices=neighborhoods.indices, distances=neighborhoods.distances
+    )
+    accepted, _, _ = scib_metrics.kbet(neighbors, np.asarray(batches).astype(str), alpha=alpha)
+    return float(accepted)
+
+
+def _simpson_indices(
+    neighborhoods: Neighborhoods, codes: npt.NDArray[np.int32], n_batches: int
+) -> npt.NDArray[np.float64]:
+    """Simpson's index around each spot.
+
+    Each chunk brings the batches of its own neighbours, so that no array has the number of spots in its shape; the last
+    chunk is filled up by repeating its last spot.
+    """
+    scib_metrics = _import_scib_metrics()
+    # The spot itself does not vote.
+    indices, distances = neighborhoods.indices[:, 1:], neighborhoods.distances[:, 1:]
+    places = np.arange(_CHUNK_SPOTS * indices.shape[1], dtype=np.int32).reshape(_CHUNK_SPOTS, -1)
+    nobody = np.full((_CHUNK_SPOTS, 1), -1, dtype=np.int32)
+    simpson = np.empty(len(indices))
+    for start in range(0, len(indices), _CHUNK_SPOTS):
+        stop = min(start + _CHUNK_SPOTS, len(indices))
+        rows = np.minimum(np.arange(start, start + _CHUNK_SPOTS), stop - 1)
+        chunk = scib_metrics.utils.compute_simpson_index(
+            knn_dists=distances[rows],
+            knn_idx=places,
+            row_idx=nobody,
+            labels=codes[indices[rows]].ravel(),
+            n_labels=n_batches,
+            perplexity=float(neighborhoods.size // 3),
+        )
+        simpson[start:stop] = np.asarray(chunk)[: stop - start]
+    return simpson
+
+
+def _import_scib_metrics() -> Any:
+    """scib-metrics, with JAX kept on the CPU and torch's devices left alone."""
+    import jax
+
+    # Without effect once JAX has chosen its devices; then whoever chose them decides.
+    jax.config.update("jax_platforms", "cpu")  # type: ignore[no-untyped-call]
+    import scib_metrics
+
+    return scib_metrics
