@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import dagster as dg
 
@@ -31,7 +32,8 @@ def asset_of(recipe: Recipe, recipes: Mapping[str, Recipe]) -> dg.AssetsDefiniti
     )
     def materialise_recipe(context: dg.AssetExecutionContext, study: StudyResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         partition = context.partition_key if context.has_partition_key else UNPARTITIONED
-        result = failing_in_one_line(lambda: _materialise(context, study, recipes, recipe, partition))
+        with failing_in_one_line():
+            result = _materialise(context, study, recipes, recipe, partition)
         return dg.MaterializeResult(
             metadata=metadata_of(result),
             data_version=dg.DataVersion(result.artifact.manifest.data_version),
@@ -40,10 +42,11 @@ def asset_of(recipe: Recipe, recipes: Mapping[str, Recipe]) -> dg.AssetsDefiniti
     return materialise_recipe
 
 
-def failing_in_one_line[T](work: Callable[[], T]) -> T:
-    """Run `work`; an error a user can act on becomes a failure of one line that is not retried."""
+@contextmanager
+def failing_in_one_line() -> Iterator[None]:
+    """Turn an error a user can act on into a failure of one line that is not retried."""
     try:
-        return work()
+        yield
     except StalignError as error:
         raise dg.Failure(description=error.line, metadata={"error": error.line}, allow_retries=False) from None
 
@@ -55,7 +58,7 @@ def _materialise(
     recipe: Recipe,
     partition: str,
 ) -> Materialisation:
-    study = resource.of_run(context.run.root_run_id or context.run_id)
+    study = resource.of_run(context.run_id)
     watcher = reporting.watch(recipe.asset, partition, context.log.info)
     step = Step(study, recipes, recipe, partition, context.run_id, watcher.progress, watcher.say)
     result = materialise(step)

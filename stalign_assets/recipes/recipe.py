@@ -126,6 +126,10 @@ class Recipe:
         Dagster concurrency pool.
     sources
         Raw files of a donor that it reads.
+    kinds
+        Badges on the lineage page.
+    variant
+        The variant it belongs to, if any.
     """
 
     asset: str
@@ -140,6 +144,7 @@ class Recipe:
     pool: str | None = None
     sources: Callable[[Study, str], Sequence[SourceFile]] | None = None
     kinds: tuple[str, ...] = ()
+    variant: str | None = None
 
     @property
     def path(self) -> list[str]:
