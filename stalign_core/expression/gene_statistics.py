@@ -136,9 +136,7 @@ def gene_histogram(
     seen = values > 0
     # One integer per (gene, count) pair turns the histogram into one sort of the nonzero entries.
     base = int(values.max(initial=0)) + 1
-    pair, n_spots_with_count = np.unique(
-        entries.col[seen].astype(np.int64) * base + values[seen], return_counts=True
-    )
+    pair, n_spots_with_count = np.unique(entries.col[seen].astype(np.int64) * base + values[seen], return_counts=True)
     return GeneHistogram(
         genes=keys,
         n_spots=int(counts.shape[0]),

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 Matrix = NDArray[np.float64]
 
+NO_DEVIATION = 1e-10
+"""A deviation below this share of the mean is rounding, not variation."""
+
 
 @dataclass(eq=False)
 class Moments:
@@ -55,9 +58,7 @@ class Moments:
 
     def deviations(self) -> Matrix:
         """Unbiased standard deviation of each column, 1 where a column does not vary, (n_columns,)."""
-        deviations: Matrix = np.sqrt(np.maximum(np.diagonal(self.scatter), 0) / max(self.n_rows - 1, 1))
-        deviations[deviations == 0] = 1
-        return deviations
+        return usable_deviations(np.diagonal(self.scatter) / max(self.n_rows - 1, 1), self.mean)
 
     def _take_in(self, n_rows: int, mean: Matrix, scatter: Matrix) -> None:
         """Merge two sets' moments (Chan, Golub & LeVeque 1979)."""
@@ -67,6 +68,13 @@ class Moments:
         self.scatter += np.outer(shift * (self.n_rows * n_rows / total), shift)
         self.mean = self.mean + shift * (n_rows / total)
         self.n_rows = total
+
+
+def usable_deviations(variances: Matrix, means: Matrix) -> Matrix:
+    """Standard deviations to divide by: 1 for a column that does not vary, (n_columns,)."""
+    deviations: Matrix = np.sqrt(np.maximum(variances, 0))
+    deviations[deviations <= NO_DEVIATION * np.abs(means)] = 1
+    return deviations
 
 
 def principal_axes(covariance: Matrix, n_components: int) -> tuple[Matrix, Matrix]:

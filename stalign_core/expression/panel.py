@@ -54,9 +54,7 @@ class GenePanel:
         return self.table[GENE].to_numpy(dtype=object)
 
 
-def select_panel(
-    histograms: Mapping[str, GeneHistogram], n_top_genes: int, min_spots_per_gene: int
-) -> GenePanel:
+def select_panel(histograms: Mapping[str, GeneHistogram], n_top_genes: int, min_spots_per_gene: int) -> GenePanel:
     """Choose the genes whose variance exceeds most what their mean predicts, sample by sample.
 
     Genes are ranked within each sample by the variance of their standardised, clipped counts; the panel takes the
@@ -89,10 +87,7 @@ def select_panel(
         )
     genes = shared[kept]
     variances = np.stack(
-        [
-            _normalised_variances(restricted[sample].restricted_to(genes), sample)
-            for sample in sorted(restricted)
-        ]
+        [_normalised_variances(restricted[sample].restricted_to(genes), sample) for sample in sorted(restricted)]
     )
     return GenePanel(
         table=_ranked(genes, variances, n_spots_seen[kept], n_top_genes),
@@ -142,9 +137,7 @@ def _normalised_variances(histogram: GeneHistogram, sample: str) -> NDArray[np.f
     return normalised
 
 
-def _predicted_deviation(
-    mean: NDArray[np.float64], variance: NDArray[np.float64], sample: str
-) -> NDArray[np.float64]:
+def _predicted_deviation(mean: NDArray[np.float64], variance: NDArray[np.float64], sample: str) -> NDArray[np.float64]:
     from skmisc.loess import loess
 
     varies = variance > 0
