@@ -107,9 +107,9 @@ class ArtifactBuilder:
         self._target(name).write_text(json.dumps(json.loads(canonical_json(value)), indent=1), encoding="utf-8")
         self._record(name, "", part)
 
-    def adopt_file(self, name: str, content: str) -> None:
-        """Record a file that was written into the staging folder by other means, with its logical hash."""
-        self._record(name, content, None)
+    def read_json(self, name: str) -> Any:
+        """A JSON document written or taken over before."""
+        return json.loads((self.staging / name).read_text(encoding="utf-8"))
 
     @property
     def parts(self) -> dict[str, PartRecord]:

@@ -1,0 +1,303 @@
+"""Assets of one donor's samples: raw samples, gene statistics, grids, morphology and external embeddings.
+
+Within a donor each section is a part with its own key, so that a new section costs only itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from stalign_assets.recipes.recipe import Input, KeyContext, Recipe, SourceFile, Task, no_settings
+from stalign_assets.rows import samples_of
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from stalign_assets.study import Study
+    from stalign_core.cohort import Sample
+    from stalign_core.settings import Settings
+    from stalign_core.store import Artifact
+
+GROUP: Final = "samples"
+RAW: Final = "raw_samples"
+STATISTICS: Final = "gene_statistics"
+GRIDS: Final = "spot_grids"
+MORPHOLOGY: Final = "morphology_embeddings"
+EXTERNAL: Final = "external_embeddings"
+
+_RAW_VERSION: Final = 1
+_STATISTICS_VERSION: Final = 1
+_GRIDS_VERSION: Final = 1
+_MORPHOLOGY_VERSION: Final = 1
+_EXTERNAL_VERSION: Final = 1
+
+
+def sample_recipes(settings: Settings) -> Iterator[Recipe]:
+    """Recipes of the group `samples`."""
+    yield Recipe(
+        asset=RAW,
+        group=GROUP,
+        description="Counts, positions and labels of a donor's sections, read from raw files and checked.",
+        partitioning="donor",
+        code_version=_RAW_VERSION,
+        inputs=(),
+        settings=_raw_settings,
+        compute=_read_samples,
+        sources=_raw_sources,
+        kinds=("anndata",),
+    )
+    yield Recipe(
+        asset=STATISTICS,
+        group=GROUP,
+        description="Histogram of each gene's counts per section: all that the choice of a gene panel needs.",
+        partitioning="donor",
+        code_version=_STATISTICS_VERSION,
+        inputs=(Input(RAW, ("*.counts.h5ad",)),),
+        settings=no_settings,
+        compute=_count_genes,
+        kinds=("parquet",),
+    )
+    yield Recipe(
+        asset=GRIDS,
+        group=GROUP,
+        description="Lattice cell and isotropic position of each spot: neighbourhoods follow from them.",
+        partitioning="donor",
+        code_version=_GRIDS_VERSION,
+        inputs=(Input(RAW, ("*.spots.parquet", "*.lattice.json")),),
+        settings=no_settings,
+        compute=_lay_out_grids,
+        kinds=("numpy",),
+    )
+    for encoder in used_encoders(settings):
+        yield Recipe(
+            asset=f"{MORPHOLOGY}/{encoder}",
+            group=GROUP,
+            description=f"Vector of each spot's H&E patch by encoder '{encoder}'.",
+            partitioning="donor",
+            code_version=_MORPHOLOGY_VERSION,
+            inputs=(Input(RAW, ("*.spots.parquet", "*.image.json")),),
+            settings=partial(_morphology_settings, encoder),
+            compute=partial(_embed_morphology, encoder),
+            pool="gpu",
+            kinds=("torch",),
+        )
+    for representation in used_representations(settings):
+        yield Recipe(
+            asset=f"{EXTERNAL}/{representation}",
+            group=GROUP,
+            description=f"Expression embedding '{representation}', computed elsewhere and read here.",
+            partitioning="donor",
+            code_version=_EXTERNAL_VERSION,
+            inputs=(Input(RAW, ("*.spots.parquet",)),),
+            settings=partial(_external_settings, representation),
+            compute=partial(_read_external, representation),
+            sources=partial(_external_sources, representation),
+            kinds=("numpy",),
+        )
+
+
+def used_encoders(settings: Settings) -> list[str]:
+    """Encoders that a variant names, in order."""
+    return list(dict.fromkeys(variant.encoder for variant in settings.variants.values()))
+
+
+def used_representations(settings: Settings) -> list[str]:
+    """External representations that a variant names, in order."""
+    names = dict.fromkeys(variant.representation for variant in settings.variants.values())
+    return [name for name in names if name != "pca"]
+
+
+def _raw_settings(context: KeyContext) -> Mapping[str, Any]:
+    return {
+        "samples": [sample.sample for sample in context.study.cohort.samples_of(context.partition)],
+        "input": context.settings.input,
+    }
+
+
+def _raw_sources(study: Study, donor: str) -> Sequence[SourceFile]:
+    from stalign_core.readers import source_files
+
+    return [
+        SourceFile(sample.sample, _role(sample, path), path)
+        for sample in study.cohort.samples_of(donor)
+        for path in source_files(sample)
+    ]
+
+
+def _role(sample: Sample, path: Path) -> str:
+    """Name of a source file within its sample, the same wherever the sample lies on disk."""
+    try:
+        return path.relative_to(sample.path).as_posix() if path != sample.path else path.name
+    except ValueError:
+        return path.name
+
+
+def _read_samples(task: Task) -> None:
+    samples = task.study.cohort.samples_of(task.partition)
+    summaries: dict[str, dict[str, Any]] = {}
+    for done, sample in enumerate(samples):
+        task.progress(f"reading {sample.sample}", done, len(samples))
+        hashes = {name: sha for name, sha in task.source_hashes.items() if name.startswith(f"{sample.sample}/")}
+        if not task.builder.reuse_part(sample.sample, {"sources": hashes, "code": _RAW_VERSION}):
+            _read_sample(task, sample)
+        summaries[sample.sample] = task.builder.read_json(f"{sample.sample}.summary.json")
+        for line in summaries[sample.sample]["warnings"]:
+            task.warn(f"{sample.sample}: {line}")
+    task.builder.summary.update(
+        n_samples=len(samples),
+        n_spots=sum(summary["spots"] for summary in summaries.values()),
+        n_genes=max(summary["genes"] for summary in summaries.values()),
+        samples=summaries,
+        problems=_problems(task.settings, summaries),
+    )
+
+
+def _read_sample(task: Task, sample: Sample) -> None:
+    from stalign_core.readers import read_sample
+    from stalign_core.sections import describe_section, image_record, lattice_record, section_tables
+
+    section = read_sample(sample)
+    counts, spots, labels = section_tables(section)
+    name = sample.sample
+    write = task.builder
+    write.write_anndata(f"{name}.counts.h5ad", counts, part=name)
+    write.write_table(f"{name}.spots.parquet", spots, part=name)
+    write.write_table(f"{name}.labels.parquet", labels, part=name)
+    write.write_json(f"{name}.lattice.json", lattice_record(section), part=name)
+    image, image_path = image_record(section, partial(_source_hash, task, sample))
+    write.write_json(f"{name}.image.json", image, part=name)
+    write.write_note(f"{name}.paths.json", {"image": image_path}, part=name)
+    write.write_json(f"{name}.summary.json", describe_section(section), part=name)
+
+
+def _source_hash(task: Task, sample: Sample, path: Path) -> str:
+    return task.source_hashes[f"{sample.sample}/{_role(sample, path)}"]
+
+
+def _problems(settings: Settings, summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Why a donor cannot take part: one line per section and fault."""
+    # A section must at least span the principal components it is described by.
+    min_spots = max(settings.input.min_spots, settings.expression.n_components + 1)
+    problems = []
+    for sample, summary in summaries.items():
+        if summary["spots"] < min_spots:
+            problems.append(f"sample {sample} has {summary['spots']} spots, fewer than the {min_spots} it needs")
+        if summary["genes_detected"] < settings.input.min_genes:
+            problems.append(
+                f"sample {sample} shows {summary['genes_detected']} genes, "
+                f"fewer than the {settings.input.min_genes} of input.min_genes"
+            )
+    return problems
+
+
+def _count_genes(task: Task) -> None:
+    from stalign_core.expression.gene_statistics import gene_histogram
+
+    raw = task.one(RAW)
+    for sample in samples_of(raw):
+        if task.builder.reuse_part(sample, _part_key(raw, _STATISTICS_VERSION, f"{sample}.counts.h5ad")):
+            continue
+        counts = raw.anndata(f"{sample}.counts.h5ad")
+        histogram = gene_histogram(counts.X, counts.var_names.to_numpy(dtype=object), where=f"sample {sample}")
+        task.builder.write_table(f"{sample}.parquet", histogram.to_frame(), part=sample)
+    task.builder.summary["n_samples"] = len(samples_of(raw))
+
+
+def _lay_out_grids(task: Task) -> None:
+    from stalign_core.grid import lattice_positions, pack_lattice
+
+    raw = task.one(RAW)
+    for sample in samples_of(raw):
+        files = (f"{sample}.spots.parquet", f"{sample}.lattice.json")
+        if task.builder.reuse_part(sample, _part_key(raw, _GRIDS_VERSION, *files)):
+            continue
+        spots = raw.table(f"{sample}.spots.parquet")
+        kind = raw.json(f"{sample}.lattice.json")["lattice"]
+        rows, columns = ("y", "x") if kind == "irregular" else ("array_row", "array_col")
+        lattice = pack_lattice(spots[rows], spots[columns], kind)
+        arrays = {"lattice": lattice, "positions": lattice_positions(lattice, kind)}
+        task.builder.write_arrays(f"{sample}.safetensors", arrays, part=sample)
+
+
+def _morphology_settings(encoder: str, context: KeyContext) -> Mapping[str, Any]:
+    from stalign_core.morphology import weights_fingerprint
+
+    settings = context.settings
+    return {
+        "encoder": settings.encoders[encoder].model,
+        "weights": weights_fingerprint(settings.encoders[encoder]),
+        "patch_diameters": settings.morphology.patch_diameters,
+    }
+
+
+def _embed_morphology(encoder: str, task: Task) -> None:
+    from stalign_core.morphology import embed_section
+    from stalign_core.sections import section_for_morphology
+
+    raw = task.one(RAW)
+    settings = task.settings
+    facts: dict[str, Any] = {}
+    n_observed = 0
+    for sample in samples_of(raw):
+        files = (f"{sample}.spots.parquet", f"{sample}.image.json")
+        key = {**_part_key(raw, _MORPHOLOGY_VERSION, *files), "settings": task.key_settings}
+        if not task.builder.reuse_part(sample, key):
+            section = _load_for_morphology(raw, sample, section_for_morphology)
+            embedding = embed_section(
+                section, encoder, settings.encoders[encoder], settings.morphology, progress=task.progress
+            )
+            arrays = {"features": embedding.features, "observed": embedding.observed}
+            task.builder.write_arrays(f"{sample}.safetensors", arrays, part=sample)
+            task.builder.write_note(f"{sample}.facts.json", embedding.facts, part=sample)
+            task.builder.write_json(f"{sample}.observed.json", int(embedding.observed.sum()), part=sample)
+        facts[sample] = task.builder.read_json(f"{sample}.facts.json")
+        n_observed += task.builder.read_json(f"{sample}.observed.json")
+    task.builder.summary.update(
+        n_spots=raw.manifest.summary["n_spots"],
+        n_spots_without_morphology=raw.manifest.summary["n_spots"] - n_observed,
+        encoder=facts,
+    )
+
+
+def _load_for_morphology(raw: Artifact, sample: str, assemble: Any) -> AnnData:
+    section: AnnData = assemble(
+        sample,
+        raw.table(f"{sample}.spots.parquet"),
+        raw.json(f"{sample}.image.json"),
+        raw.json(f"{sample}.paths.json")["image"],
+    )
+    return section
+
+
+def _external_settings(representation: str, context: KeyContext) -> Mapping[str, Any]:
+    return {"representation": context.settings.representations[representation]}
+
+
+def _external_sources(representation: str, study: Study, donor: str) -> Sequence[SourceFile]:
+    from stalign_core.readers import external_file
+
+    settings = study.settings.representations[representation]
+    return [
+        SourceFile(sample.sample, "external", external_file(sample, settings))
+        for sample in study.cohort.samples_of(donor)
+    ]
+
+
+def _read_external(representation: str, task: Task) -> None:
+    from stalign_core.readers import read_external_representation
+
+    raw = task.one(RAW)
+    settings = task.settings.representations[representation]
+    samples = {sample.sample: sample for sample in task.study.cohort.samples_of(task.partition)}
+    for name in samples_of(raw):
+        barcodes = raw.table(f"{name}.spots.parquet")["barcode"].to_numpy(dtype=object)
+        features = read_external_representation(samples[name], settings, barcodes)
+        task.builder.write_arrays(f"{name}.safetensors", {"features": features})
+    task.builder.summary["n_samples"] = len(samples)
+
+
+def _part_key(raw: Artifact, code_version: int, *files: str) -> dict[str, Any]:
+    return {"content": raw.used_hash(files), "code": code_version}
