@@ -1,0 +1,191 @@
+"""The sample sheet: which sections a study holds, of which donors, and where their files lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from stalign_core import keys
+from stalign_core.errors import InputDataError, SampleSheetError
+from stalign_core.naming import NAME_RULE, is_safe_name
+from stalign_core.readers.csv_table import CsvRow, read_csv_table
+from stalign_core.readers.layout import locate_section
+
+PATH = "path"
+IMAGE = "image"
+ANNOTATION = "annotation"
+REQUIRED_COLUMNS = (keys.SAMPLE, keys.DONOR, PATH)
+OPTIONAL_COLUMNS = (IMAGE, ANNOTATION)
+
+RESERVED_DONORS = frozenset({"cohort"})
+"""Names that stand for all donors together and so can be no donor's own."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row of a sample sheet: a tissue section.
+
+    Parameters
+    ----------
+    sample, donor
+        Safe names.
+    path
+        A Space Ranger folder or an .h5ad file.
+    image, annotation
+        The full-resolution image and the labels, where the sheet names them.
+    extra
+        The sheet's further columns.
+    row
+        The line of the sheet that it stands on; the header is line 1.
+    sheet
+        The sample sheet.
+    """
+
+    sample: str
+    donor: str
+    path: Path
+    image: Path | None = None
+    annotation: Path | None = None
+    extra: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    row: int = 0
+    sheet: Path = Path()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # A mapping proxy cannot be sent to another process; a dict can.
+        values = (self.sample, self.donor, self.path, self.image, self.annotation, dict(self.extra), self.row)
+        return (Sample, (*values, self.sheet))
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """All donors of a study: the samples in the order of their sheet."""
+
+    sheet: Path
+    samples: tuple[Sample, ...]
+
+    @property
+    def donors(self) -> tuple[str, ...]:
+        """Every donor once, sorted."""
+        return tuple(sorted({sample.donor for sample in self.samples}))
+
+    def samples_of(self, donor: str) -> tuple[Sample, ...]:
+        """The donor's samples in the order of the sheet; empty for a donor that it does not name."""
+        return tuple(sample for sample in self.samples if sample.donor == donor)
+
+
+def read_sample_sheet(path: Path | str) -> Cohort:
+    """Read and validate a sample sheet.
+
+    A CSV with the columns sample, donor and path; image and annotation may follow, and any further column is kept in
+    `Sample.extra`. Paths are relative to the sheet.
+
+    Raises
+    ------
+    SampleSheetError
+        Naming the file, row and field of the first fault and how many more there are: a missing or repeated column, a
+        row with too many or too few cells, an unsafe, empty or repeated name, a path that is missing, of the wrong
+        kind, or a Space Ranger folder that is not complete.
+    """
+    sheet = Path(path).absolute()
+    table = read_csv_table(sheet, REQUIRED_COLUMNS, SampleSheetError)
+    samples = []
+    faults: list[SampleSheetError] = []
+    for row in table.rows:
+        sample = _sample(sheet, row)
+        samples.append(sample)
+        faults.extend(_faults_of_names(sample))
+        faults.extend(_faults_of_files(sample, row))
+    faults.extend(_faults_between(samples))
+    if faults:
+        raise _first_of(faults)
+    return Cohort(sheet, tuple(samples))
+
+
+def _sample(sheet: Path, row: CsvRow) -> Sample:
+    cells = row.cells
+    known = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)
+
+    def file_of(column: str) -> Path | None:
+        return sheet.parent / cells[column] if cells.get(column) else None
+
+    return Sample(
+        sample=cells[keys.SAMPLE],
+        donor=cells[keys.DONOR],
+        path=sheet.parent / cells[PATH],
+        image=file_of(IMAGE),
+        annotation=file_of(ANNOTATION),
+        extra=MappingProxyType({column: cell for column, cell in cells.items() if column not in known}),
+        row=row.line,
+        sheet=sheet,
+    )
+
+
+def _faults_of_names(sample: Sample) -> Iterable[SampleSheetError]:
+    for column, name in ((keys.SAMPLE, sample.sample), (keys.DONOR, sample.donor)):
+        if not name:
+            yield _fault(sample, column, "is empty", expected="a name")
+        elif not is_safe_name(name):
+            yield _fault(
+                sample,
+                column,
+                f"'{name}' is not a safe name",
+                expected=NAME_RULE,
+                remedy="it becomes a file name",
+            )
+    if sample.donor in RESERVED_DONORS:
+        yield _fault(sample, keys.DONOR, f"'{sample.donor}' stands for all donors", remedy="choose another name")
+
+
+def _faults_of_files(sample: Sample, row: CsvRow) -> Iterable[SampleSheetError]:
+    if not row.cells[PATH]:
+        yield _fault(sample, PATH, "is empty", expected="a Space Ranger folder or an .h5ad file")
+    else:
+        try:
+            locate_section(sample.path)
+        except InputDataError as error:
+            problem = f"{error.where} {error.problem}"
+            yield _fault(sample, PATH, problem, expected=error.expected, remedy=error.remedy)
+    for column, file in ((IMAGE, sample.image), (ANNOTATION, sample.annotation)):
+        if file is not None and not file.is_file():
+            problem = f"{file} is a folder" if file.is_dir() else f"{file} does not exist"
+            yield _fault(sample, column, problem, expected="a file", remedy="correct the path or leave it empty")
+
+
+def _faults_between(samples: list[Sample]) -> Iterable[SampleSheetError]:
+    """Names that would share a partition or a file; letters' case is ignored, as some file systems do."""
+    sample_of: dict[str, Sample] = {}
+    donor_of: dict[str, Sample] = {}
+    for sample in samples:
+        first = sample_of.setdefault(sample.sample.lower(), sample)
+        if first is not sample and sample.sample:
+            how = "stands" if first.sample == sample.sample else f"stands, but for its case ('{first.sample}'),"
+            yield _fault(
+                sample,
+                keys.SAMPLE,
+                f"'{sample.sample}' {how} in row {first.row} already",
+                expected="a name of its own for each sample",
+            )
+        same = donor_of.setdefault(sample.donor.lower(), sample)
+        if same.donor != sample.donor:
+            yield _fault(
+                sample,
+                keys.DONOR,
+                f"'{sample.donor}' differs only in case from '{same.donor}' of row {same.row}",
+                expected="one spelling for each donor",
+            )
+
+
+def _fault(sample: Sample, column: str, problem: str, *, expected: str = "", remedy: str = "") -> SampleSheetError:
+    where = f"{sample.sheet}, row {sample.row}, {column}"
+    return SampleSheetError(where, problem, expected=expected, remedy=remedy)
+
+
+def _first_of(faults: list[SampleSheetError]) -> SampleSheetError:
+    first = faults[0]
+    if len(faults) == 1:
+        return first
+    more = f"(and {len(faults) - 1} more fault{'s' if len(faults) > 2 else ''} in this sheet)"
+    remedy = f"{first.remedy} {more}" if first.remedy else more
+    return SampleSheetError(first.where, first.problem, expected=first.expected, remedy=remedy)
