@@ -74,7 +74,7 @@ def describe_section(section: AnnData) -> dict[str, Any]:
     return {
         "spots": int(section.n_obs),
         "genes": int(section.n_vars),
-        "genes_detected": int(len(np.unique(section.X.indices))),
+        "genes_detected": len(np.unique(section.X.indices)),
         "median_counts_per_spot": float(np.median(per_spot)),
         "labels": sorted({str(label) for label in labels if not pd.isna(label)}),
         "spots_annotated": int((~pd.isna(labels)).sum()),

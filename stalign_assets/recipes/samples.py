@@ -277,11 +277,11 @@ def _external_settings(representation: str, context: KeyContext) -> Mapping[str,
 
 
 def _external_sources(representation: str, study: Study, donor: str) -> Sequence[SourceFile]:
-    from stalign_core.readers import external_file
+    from stalign_core.readers import representation_file
 
     settings = study.settings.representations[representation]
     return [
-        SourceFile(sample.sample, "external", external_file(sample, settings))
+        SourceFile(sample.sample, "external", representation_file(sample, settings))
         for sample in study.cohort.samples_of(donor)
     ]
 
