@@ -65,6 +65,11 @@ class Watcher:
         _console.step_said(line)
         self.log(line)
 
+    def said_done(self, line: str) -> None:
+        """Report the end of a step that makes no artifact."""
+        self.log(line)
+        _console.step_said(line)
+
     def done(self, result: Materialisation) -> None:
         """Report the artifact."""
         manifest = result.artifact.manifest

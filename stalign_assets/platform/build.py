@@ -9,6 +9,7 @@ import dagster as dg
 from stalign_assets.platform.assets import asset_of
 from stalign_assets.platform.checks import check_of, rules_of
 from stalign_assets.platform.resources import StudyResource
+from stalign_assets.platform.tables_asset import tables_asset, tables_check
 from stalign_assets.recipes.graph import recipes_of
 from stalign_core.settings import Settings
 
@@ -20,8 +21,11 @@ def build_definitions(
     settings = settings or Settings()
     recipes = recipes_of(settings)
     return dg.Definitions(
-        assets=[asset_of(recipe, recipes) for recipe in recipes.values()],
-        asset_checks=[check_of(recipe, rule) for recipe in recipes.values() for rule in rules_of(recipe)],
+        assets=[*(asset_of(recipe, recipes) for recipe in recipes.values()), tables_asset(recipes)],
+        asset_checks=[
+            *(check_of(recipe, rule) for recipe in recipes.values() for rule in rules_of(recipe)),
+            tables_check(recipes),
+        ],
         resources={"study": StudyResource(), **(resources or {})},
         executor=_executor(settings),
     )

@@ -280,8 +280,8 @@ def _correct_morphology(encoder: str, task: Task) -> None:
         result = correct_embedding("harmony", features[observed], batches, task.settings.correction, task.settings.seed)
         corrected[observed] = result.features
         facts = result.facts
-        task.builder.write_arrays("model.safetensors", result.arrays)
-    task.builder.write_json("model.json", facts)
+        task.builder.write_arrays("correction/model.safetensors", result.arrays)
+    task.builder.write_json("correction/model.json", facts)
     corrected_parts, observed_parts = rows.split(corrected, "features/"), rows.split(observed, "observed/")
     for donor in task.donors:
         task.builder.write_arrays(f"{donor}.safetensors", {**corrected_parts[donor], **observed_parts[donor]})

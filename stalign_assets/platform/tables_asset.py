@@ -1,0 +1,77 @@
+"""The asset `metrics_tables`: the one writer of the study's DuckDB file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import dagster as dg
+
+from stalign_assets import reporting
+from stalign_assets.platform.assets import failing_in_one_line
+from stalign_assets.platform.resources import StudyResource
+from stalign_assets.recipes.recipe import Recipe
+from stalign_assets.results.tables import TABLES_VERSION, connect, rebuild_tables
+
+METRICS_TABLES: Final = "metrics_tables"
+DUCKDB_POOL: Final = "duckdb"
+
+
+def tables_asset(recipes: Mapping[str, Recipe]) -> dg.AssetsDefinition:
+    """The asset that rebuilds ``metrics.duckdb`` from every metrics artifact in force."""
+
+    @dg.asset(
+        key=METRICS_TABLES,
+        deps=[recipe.path for recipe in recipes.values() if recipe.path[-1] == "metrics"],
+        group_name="results",
+        description="metrics.duckdb: metrics, samples, domains and lineage as SQL tables.",
+        code_version=str(TABLES_VERSION),
+        pool=DUCKDB_POOL,
+        kinds={"duckdb"},
+    )
+    def metrics_tables(context: dg.AssetExecutionContext, study: StudyResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        with failing_in_one_line():
+            opened = study.of_run(context.run_id)
+            watcher = reporting.watch(METRICS_TABLES, "", context.log.info)
+            built = rebuild_tables(opened, recipes)
+            watcher.said_done(f"{METRICS_TABLES}: {'reused' if built.reused else 'rebuilt'}")
+        return dg.MaterializeResult(
+            metadata={
+                "reused": built.reused,
+                "file": dg.MetadataValue.path(str(opened.metrics_path)),
+                **{f"rows_{name}": count for name, count in built.rows.items()},
+            },
+            data_version=dg.DataVersion(built.input_key),
+        )
+
+    return metrics_tables
+
+
+def tables_check(recipes: Mapping[str, Recipe]) -> dg.AssetChecksDefinition:
+    """Every variant that has cohort metrics has them for both steps."""
+
+    @dg.asset_check(
+        asset=METRICS_TABLES,
+        name="every_method_has_metrics",
+        description="Every variant in the tables has metrics of corrected features and of AESTETIK",
+    )
+    def every_method_has_metrics(context: dg.AssetCheckExecutionContext, study: StudyResource) -> dg.AssetCheckResult:
+        with failing_in_one_line():
+            opened = study.of_run(context.run_id)
+            with connect(opened.metrics_path) as connection:
+                found = set(connection.execute("select distinct scope, variant, step from metrics").fetchall())
+        expected = {
+            (scope, variant, step)
+            for scope in {row[0] for row in found}
+            for variant in _materialised_variants(recipes, scope, found)
+            for step in ("correction", "aestetik")
+        }
+        missing = sorted("/".join(row) for row in expected - found)
+        return dg.AssetCheckResult(passed=not missing and bool(found), metadata={"missing": missing})
+
+    return every_method_has_metrics
+
+
+def _materialised_variants(recipes: Mapping[str, Recipe], scope: str, found: set[tuple[str, ...]]) -> set[str]:
+    variants = {recipe.variant for recipe in recipes.values() if recipe.variant is not None}
+    return variants & {row[1] for row in found if row[0] == scope}

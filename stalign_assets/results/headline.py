@@ -1,0 +1,72 @@
+"""The table a person reads first: each variant, corrected features alone and with AESTETIK."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from stalign_assets.results.tables import query
+from stalign_core.store.store import UNPARTITIONED
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from stalign_assets.study import Study
+    from stalign_core.settings import Settings
+
+HEADLINE_METRICS: Final = ("ari", "nmi", "ari_donor", "silhouette", "ilisi", "kbet", "chaos", "pas")
+
+
+def headline(path: Path, settings: Settings) -> pd.DataFrame:
+    """One row per scope, variant and step; donor scope shows the mean over donors.
+
+    ``correction`` rows are the corrected expression alone, ``aestetik`` rows the domains as delivered. Both use the
+    study's clusterer, so that the difference is the step's.
+    """
+    clusterer = settings.domains.clusterer
+    delivered = f"{clusterer}+refined" if settings.domains.refine else clusterer
+    names = ", ".join(f"'{name}'" for name in HEADLINE_METRICS)
+    rows = query(
+        path,
+        f"""
+        select scope, variant, step, metric, avg(value) as value
+        from metrics
+        where sample = '' and metric in ({names})
+          and (clusterer = '' or (step = 'correction' and clusterer = '{clusterer}')
+               or (step = 'aestetik' and clusterer = '{delivered}'))
+        group by scope, variant, step, metric
+        """,
+    )
+    table = rows.pivot_table(index=["scope", "variant", "step"], columns="metric", values="value").reset_index()
+    return _ordered(table, settings)
+
+
+def write_domain_tables(study: Study, scopes: tuple[str, ...], variants: tuple[str, ...]) -> list[Path]:
+    """Write ``reports/domains_<scope>_<variant>.csv`` with the columns sample, barcode, domain."""
+    import pandas as pd
+
+    study.reports.mkdir(exist_ok=True)
+    written = []
+    for scope in scopes:
+        for variant in variants:
+            partitions = study.cohort.donors if scope == "donor" else (UNPARTITIONED,)
+            found = [study.store.current(f"{scope}/{variant}/domains", partition) for partition in partitions]
+            tables = [artifact.table("domains.parquet") for artifact in found if artifact is not None]
+            if not tables:
+                continue
+            path = study.reports / f"domains_{scope}_{variant}.csv"
+            temporary = path.with_suffix(".csv.part")
+            pd.concat(tables)[["sample", "barcode", "domain"]].to_csv(temporary, index=False)
+            temporary.replace(path)
+            written.append(path)
+    return written
+
+
+def _ordered(table: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    import pandas as pd
+
+    order = {"scope": ["cohort", "donor"], "variant": list(settings.variants), "step": ["correction", "aestetik"]}
+    for column, categories in order.items():
+        table[column] = pd.Categorical(table[column], categories)
+    columns = [*order, *(name for name in HEADLINE_METRICS if name in table)]
+    return table.sort_values(list(order))[columns].astype(dict.fromkeys(order, str)).reset_index(drop=True)

@@ -1,0 +1,269 @@
+"""``metrics.duckdb``: a derived cache with one writer, rebuilt beside the old file and put in its place at once.
+
+Nothing is lost with it: every row comes from an artifact of the store.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pandas as pd
+
+from stalign_assets.study import Study
+from stalign_core.errors import ArtifactError, StudyError
+from stalign_core.store import Artifact
+from stalign_core.store.hashing import digest
+from stalign_core.store.store import UNPARTITIONED
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from stalign_assets.recipes.recipe import Recipe
+
+TABLES_VERSION: Final = 1
+METRIC_COLUMNS: Final = (
+    "run_id",
+    "input_key",
+    "scope",
+    "variant",
+    "representation",
+    "encoder",
+    "method",
+    "step",
+    "clusterer",
+    "n_domains",
+    "seed",
+    "donor",
+    "sample",
+    "metric",
+    "value",
+)
+
+_SCHEMA: Final = """
+create table metrics (
+    run_id varchar, input_key varchar, scope varchar, variant varchar, representation varchar, encoder varchar,
+    method varchar, step varchar, clusterer varchar, n_domains integer, seed bigint, donor varchar, sample varchar,
+    metric varchar, value double);
+create table samples (
+    sample varchar, donor varchar, spots integer, genes integer, genes_detected integer,
+    median_counts_per_spot double, spots_annotated integer, image varchar, problems varchar, input_key varchar);
+create table domains (
+    scope varchar, variant varchar, donor varchar, sample varchar, barcode varchar, domain varchar,
+    domain_unrefined varchar, input_key varchar);
+create table trials (trial varchar, settings varchar, fold integer, donor varchar, metric varchar, value double);
+create table lineage (
+    asset varchar, partition varchar, input_key varchar, data_version varchar, input_asset varchar,
+    input_partition varchar, input_input_key varchar, input_data_version varchar, source_path varchar,
+    source_sha256 varchar, run_id varchar, created varchar, is_current boolean);
+create table about (name varchar, value varchar);
+"""
+
+
+@dataclass(frozen=True)
+class TablesBuilt:
+    """What a rebuild did."""
+
+    input_key: str
+    reused: bool
+    rows: Mapping[str, int]
+
+
+def rebuild_tables(study: Study, recipes: Mapping[str, Recipe]) -> TablesBuilt:
+    """Rebuild ``metrics.duckdb`` from the store, unless it holds the artifacts now in force already.
+
+    Raises
+    ------
+    StudyError
+        If another program holds the file open for writing.
+    """
+    everything = list(study.store.artifacts())
+    current = _current_keys(study, recipes)
+    key = digest([TABLES_VERSION, sorted(current), sorted(artifact.manifest.input_key for artifact in everything)])
+    if _key_of(study.metrics_path) == key:
+        return TablesBuilt(key, True, _row_counts(study.metrics_path))
+    temporary = study.metrics_path.with_name(f".{study.metrics_path.name}.{uuid.uuid4().hex}")
+    try:
+        _write(temporary, study, recipes, everything, current, key)
+        _sync(temporary)
+        temporary.replace(study.metrics_path)
+    finally:
+        temporary.unlink(missing_ok=True)
+        temporary.with_name(temporary.name + ".wal").unlink(missing_ok=True)
+    return TablesBuilt(key, False, _row_counts(study.metrics_path))
+
+
+def connect(path: Path) -> duckdb.DuckDBPyConnection:
+    """A read-only connection that can reach no other file and no network.
+
+    Raises
+    ------
+    StudyError
+        If there is no file yet, or it is no database of this version.
+    """
+    import duckdb
+
+    if not path.is_file():
+        raise StudyError(str(path), "does not exist yet", remedy="run 'stalign run STUDY' first")
+    try:
+        return duckdb.connect(
+            str(path), read_only=True, config={"enable_external_access": "false", "lock_configuration": "true"}
+        )
+    except duckdb.Error as error:
+        raise StudyError(
+            str(path),
+            f"cannot be opened ({str(error).splitlines()[0]})",
+            remedy="delete it and run 'stalign run STUDY': it is rebuilt from the store",
+        ) from None
+
+
+def query(path: Path, sql: str) -> pd.DataFrame:
+    """The result of one SQL statement on a read-only connection.
+
+    Raises
+    ------
+    StudyError
+        If the statement fails, writes, or reaches outside.
+    """
+    import duckdb
+
+    with connect(path) as connection:
+        try:
+            return connection.execute(sql).df()
+        except duckdb.Error as error:
+            raise StudyError("SQL", str(error).splitlines()[0], remedy='see the tables with "show tables"') from None
+
+
+def _current_keys(study: Study, recipes: Mapping[str, Recipe]) -> set[tuple[str, str, str]]:
+    keys = set()
+    for asset, recipe in recipes.items():
+        for partition in study.cohort.donors if recipe.partitioning == "donor" else (UNPARTITIONED,):
+            try:
+                artifact = study.store.current(asset, partition)
+            except ArtifactError:
+                continue
+            if artifact is not None:
+                keys.add((asset, partition, artifact.manifest.input_key))
+    return keys
+
+
+def _key_of(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    try:
+        found = query(path, "select value from about where name = 'input_key'")
+    except StudyError:
+        return ""
+    return str(found["value"].iloc[0]) if len(found) else ""
+
+
+def _row_counts(path: Path) -> dict[str, int]:
+    with connect(path) as connection:
+        return {
+            name: int(connection.execute(f'select count(*) from "{name}"').fetchone()[0])  # type: ignore[index]
+            for name in ("metrics", "samples", "domains", "lineage")
+        }
+
+
+def _write(
+    path: Path,
+    study: Study,
+    recipes: Mapping[str, Recipe],
+    everything: list[Artifact],
+    current: set[tuple[str, str, str]],
+    key: str,
+) -> None:
+    import duckdb
+
+    in_force = [artifact for artifact in everything if _identity(artifact) in current]
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("begin")
+        connection.execute(_SCHEMA)
+        for artifact in in_force:
+            asset = artifact.manifest.asset
+            if asset == "raw_samples":
+                _append(connection, "samples", _sample_rows(artifact))
+            elif asset in recipes and recipes[asset].path[-1] == "metrics":
+                _append(connection, "metrics", _metric_rows(study, artifact))
+            elif asset in recipes and recipes[asset].path[-1] == "domains":
+                _append(connection, "domains", _domain_rows(artifact))
+        _append(connection, "lineage", pd.DataFrame(_lineage_rows(everything, current)))
+        _append(connection, "about", pd.DataFrame({"name": ["input_key"], "value": [key]}))
+        connection.execute("commit")
+
+
+def _append(connection: duckdb.DuckDBPyConnection, table: str, rows: pd.DataFrame) -> None:
+    if len(rows):
+        connection.register("appended", rows)
+        connection.execute(f'insert into "{table}" by name select * from appended')
+        connection.unregister("appended")
+
+
+def _identity(artifact: Artifact) -> tuple[str, str, str]:
+    manifest = artifact.manifest
+    return manifest.asset, manifest.partition, manifest.input_key
+
+
+def _sample_rows(artifact: Artifact) -> pd.DataFrame:
+    summary = artifact.manifest.summary
+    columns = ("spots", "genes", "genes_detected", "median_counts_per_spot", "spots_annotated", "image")
+    rows = [
+        {"sample": sample, "donor": artifact.manifest.partition, **{name: facts[name] for name in columns}}
+        for sample, facts in summary["samples"].items()
+    ]
+    return pd.DataFrame(rows).assign(problems="; ".join(summary["problems"]), input_key=artifact.manifest.input_key)
+
+
+def _metric_rows(study: Study, artifact: Artifact) -> pd.DataFrame:
+    scope, variant, _ = artifact.manifest.asset.split("/")
+    chosen = study.settings.variants[variant]
+    return artifact.table("metrics.parquet").assign(
+        run_id=artifact.manifest.run_id,
+        input_key=artifact.manifest.input_key,
+        scope=scope,
+        variant=variant,
+        representation=chosen.representation,
+        encoder=chosen.encoder,
+        method=chosen.correction,
+        n_domains=artifact.manifest.summary["n_domains"],
+        seed=artifact.manifest.seed,
+    )[list(METRIC_COLUMNS)]
+
+
+def _domain_rows(artifact: Artifact) -> pd.DataFrame:
+    scope, variant, _ = artifact.manifest.asset.split("/")
+    return artifact.table("domains.parquet").assign(scope=scope, variant=variant, input_key=artifact.manifest.input_key)
+
+
+def _lineage_rows(everything: list[Artifact], current: set[tuple[str, str, str]]) -> Iterator[dict[str, Any]]:
+    """One row per artifact and input, and one per artifact and raw file."""
+    for artifact in everything:
+        manifest = artifact.manifest
+        own = {
+            "asset": manifest.asset,
+            "partition": manifest.partition,
+            "input_key": manifest.input_key,
+            "data_version": manifest.data_version,
+            "run_id": manifest.run_id,
+            "created": manifest.created,
+            "is_current": _identity(artifact) in current,
+        }
+        for record in manifest.inputs:
+            yield {
+                **own,
+                "input_asset": record.asset,
+                "input_partition": record.partition,
+                "input_input_key": record.input_key,
+                "input_data_version": record.data_version,
+            }
+        for source in manifest.sources:
+            yield {**own, "source_path": source.path, "source_sha256": source.sha256}
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
