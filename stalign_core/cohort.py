@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 
 from stalign_core import keys
 from stalign_core.errors import InputDataError, SampleSheetError
@@ -48,14 +47,9 @@ class Sample:
     path: Path
     image: Path | None = None
     annotation: Path | None = None
-    extra: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    extra: Mapping[str, str] = field(default_factory=dict, hash=False)
     row: int = 0
     sheet: Path = Path()
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # A mapping proxy cannot be sent to another process; a dict can.
-        values = (self.sample, self.donor, self.path, self.image, self.annotation, dict(self.extra), self.row)
-        return (Sample, (*values, self.sheet))
 
 
 @dataclass(frozen=True)
@@ -116,7 +110,7 @@ def _sample(sheet: Path, row: CsvRow) -> Sample:
         path=sheet.parent / cells[PATH],
         image=file_of(IMAGE),
         annotation=file_of(ANNOTATION),
-        extra=MappingProxyType({column: cell for column, cell in cells.items() if column not in known}),
+        extra={column: cell for column, cell in cells.items() if column not in known},
         row=row.line,
         sheet=sheet,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 from stalign_core.errors import StalignError
@@ -74,7 +75,7 @@ def _text(path: Path, error: type[StalignError]) -> str:
 
 
 def _parse(text: str, path: Path, error: type[StalignError]) -> list[tuple[int, list[str]]]:
-    reader = csv.reader(text.splitlines(keepends=True), strict=True)
+    reader = csv.reader(StringIO(text, newline=""), strict=True)
     lines = []
     try:
         for cells in reader:

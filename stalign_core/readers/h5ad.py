@@ -94,11 +94,12 @@ def _read_counts(file: Any, path: Path) -> Any:
     from anndata.io import read_elem
     from scipy.sparse import csr_matrix
 
-    if "counts" in file.get("layers", ()):
-        return csr_matrix(read_elem(file["layers/counts"]))
-    if "X" not in file:
+    place = "layers/counts" if "counts" in file.get("layers", ()) else "X"
+    if place not in file:
         raise InputDataError(str(path), "holds neither X nor layers['counts']", expected=_AN_H5AD)
-    return csr_matrix(read_elem(file["X"]))
+    counts = csr_matrix(read_elem(file[place]))
+    counts.check_format(full_check=True)
+    return counts
 
 
 def _read_spatial(file: Any, obs: pd.DataFrame, path: Path) -> NDArray[np.float64]:

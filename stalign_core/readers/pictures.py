@@ -37,20 +37,18 @@ def choose_image(sample: Sample, files: SpaceRangerFiles | H5adFile) -> Picture 
     InputDataError
         If a picture is to be used whose scale ``scalefactors_json.json`` does not give.
     """
-    own = _own_pictures(files)
-    if sample.image is not None:
-        for kind, path in own.items():
-            if path.samefile(sample.image):
+    if isinstance(files, SpaceRangerFiles):
+        for kind, path in _own_pictures(files).items():
+            if sample.image is None or (sample.image.exists() and sample.image.samefile(path)):
                 return _scaled(path, kind, files)
-        return Picture(sample.image, "full", 1.0)
-    for kind, path in own.items():
-        return _scaled(path, kind, files)
-    return None
+    return None if sample.image is None else Picture(sample.image, "full", 1.0)
 
 
 def image_file(sample: Sample, files: SpaceRangerFiles | H5adFile) -> Path | None:
     """The file that `choose_image` chooses, found without reading anything."""
-    return sample.image or next(iter(_own_pictures(files).values()), None)
+    if sample.image is not None or isinstance(files, H5adFile):
+        return sample.image
+    return next(iter(_own_pictures(files).values()), None)
 
 
 def check_spots_on_image(sample: Sample, spatial: NDArray[np.float64], picture: Picture) -> tuple[str, ...]:
@@ -95,16 +93,13 @@ def resolution_warning(picture: Picture | None, spot_diameter: float) -> tuple[s
     )
 
 
-def _own_pictures(files: SpaceRangerFiles | H5adFile) -> dict[ImageKind, Path]:
+def _own_pictures(files: SpaceRangerFiles) -> dict[ImageKind, Path]:
     """Pictures of the folder, the better one first."""
-    if isinstance(files, H5adFile):
-        return {}
     pictures: dict[ImageKind, Path | None] = {"hires": files.hires, "lowres": files.lowres}
     return {kind: path for kind, path in pictures.items() if path is not None}
 
 
-def _scaled(path: Path, kind: ImageKind, files: SpaceRangerFiles | H5adFile) -> Picture:
-    assert isinstance(files, SpaceRangerFiles)
+def _scaled(path: Path, kind: ImageKind, files: SpaceRangerFiles) -> Picture:
     factors = read_scale_factors(files.scale_factors)
     scale = factors.hires if kind == "hires" else factors.lowres
     if scale is None:
