@@ -1,0 +1,13 @@
+"""Histology images, read in windows.
+
+Pixels are addressed as stored in the file, (0, 0) being the corner of the first stored pixel: an orientation
+tag is not applied, because spot positions refer to the stored raster.
+"""
+
+from __future__ import annotations
+
+from stalign_core.images.facts import ImageFacts
+from stalign_core.images.opening import open_slide, probe_image
+from stalign_core.images.slide import Slide
+
+__all__ = ["ImageFacts", "Slide", "open_slide", "probe_image"]

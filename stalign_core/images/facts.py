@@ -1,0 +1,66 @@
+"""What an image's header says, and which of the supported formats a file holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from stalign_core.errors import ImageError
+
+ImageFormat = Literal["tiff", "jpeg", "png"]
+
+_SIGNATURES: Final[tuple[tuple[bytes, ImageFormat], ...]] = (
+    (b"II*\0", "tiff"),
+    (b"MM\0*", "tiff"),
+    (b"II+\0", "tiff"),
+    (b"MM\0+", "tiff"),
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+)
+SUPPORTED: Final = "a TIFF (OME-TIFF, BigTIFF and pyramids included), JPEG or PNG"
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """Size and kind of an image.
+
+    Parameters
+    ----------
+    width, height
+        Pixels of the full-resolution plane, as stored.
+    channels
+        Stored samples per pixel: 1 grey or palette, 2 grey with alpha, 3 RGB, 4 RGB with alpha or CMYK.
+    format
+        ``tiff``, ``jpeg`` or ``png``, told from the file's first bytes and not from its name.
+    """
+
+    width: int
+    height: int
+    channels: int
+    format: ImageFormat
+
+
+def image_format(path: Path) -> ImageFormat:
+    """Tell the format from the first bytes of the file.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing, a folder, unreadable, empty, or of no supported format.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except FileNotFoundError:
+        raise ImageError(str(path), "does not exist", remedy="correct the path of the image") from None
+    except IsADirectoryError:
+        raise ImageError(str(path), "is a folder", expected=f"an image file: {SUPPORTED}") from None
+    except OSError as error:
+        raise ImageError(str(path), f"cannot be opened ({error.strerror})") from None
+    if not head:
+        raise ImageError(str(path), "is empty", expected=SUPPORTED, remedy="copy the image again")
+    for signature, name in _SIGNATURES:
+        if head.startswith(signature):
+            return name
+    raise ImageError(str(path), "is not an image of a supported format", expected=SUPPORTED)
