@@ -1,0 +1,185 @@
+"""The sample sheet: what is accepted, and that every fault is named by file, row and field."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from stalign_core.cohort import read_sample_sheet
+from stalign_core.errors import SampleSheetError
+from tests.builders import random_counts, write_picture, write_sheet, write_spaceranger_section
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A folder with two complete sections, an image and an annotation."""
+    for name in ("first", "second"):
+        write_spaceranger_section(tmp_path / name, random_counts(5, 4))
+    write_picture(tmp_path / "slide.png", 8, 8)
+    (tmp_path / "labels.csv").write_text("barcode,label\nA,B\n")
+    return tmp_path
+
+
+def row(sample: str = "s1", donor: str = "d1", path: str = "first", **more: str) -> dict[str, str]:
+    return {"sample": sample, "donor": donor, "path": path, **more}
+
+
+def fault(study: Path, *rows: dict[str, str]) -> SampleSheetError:
+    with pytest.raises(SampleSheetError) as caught:
+        read_sample_sheet(write_sheet(study / "samples.csv", rows))
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def test_rows_become_samples_with_paths_relative_to_the_sheet(study: Path) -> None:
+    sheet = write_sheet(
+        study / "samples.csv",
+        [
+            row("s1", "d2", "first", image="slide.png", annotation="labels.csv", region="cortex"),
+            row("s2", "d1", "second"),
+            row("s3", "d2", "second"),
+        ],
+    )
+    cohort = read_sample_sheet(sheet)
+    assert cohort.donors == ("d1", "d2")
+    assert [sample.sample for sample in cohort.samples_of("d2")] == ["s1", "s3"]
+    first, second, _ = cohort.samples
+    assert (first.path, first.image) == (study / "first", study / "slide.png")
+    assert first.annotation == study / "labels.csv"
+    assert dict(first.extra) == {"region": "cortex"}
+    assert (first.row, second.row) == (2, 3)
+    assert (second.image, second.annotation) == (None, None)
+
+
+def test_byte_order_mark_windows_line_ends_and_blank_lines_are_tolerated(study: Path) -> None:
+    sheet = study / "samples.csv"
+    sheet.write_bytes("\ufeffsample, donor ,path\r\ns1,d1, first \r\n\r\n,,\r\ns2,d1,second\r\n".encode())
+    cohort = read_sample_sheet(sheet)
+    assert [(sample.sample, sample.row) for sample in cohort.samples] == [("s1", 2), ("s2", 5)]
+    assert cohort.samples[0].path == study / "first"
+
+
+def test_a_sample_can_be_sent_to_another_process_and_hashed(study: Path) -> None:
+    sample = read_sample_sheet(write_sheet(study / "samples.csv", [row(region="cortex")])).samples[0]
+    assert pickle.loads(pickle.dumps(sample)) == sample
+    assert len({sample, sample}) == 1
+
+
+def test_a_folder_above_outs_is_accepted(study: Path) -> None:
+    write_spaceranger_section(study / "run" / "outs", random_counts(5, 4))
+    assert read_sample_sheet(write_sheet(study / "samples.csv", [row(path="run")])).samples
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "problem"),
+    [
+        (b"", "samples.csv", "is empty"),
+        (b"sample,donor,path\n", "samples.csv", "has a header but no rows"),
+        (b"sample,path\ns1,first\n", "samples.csv, row 1", "misses the column donor"),
+        (b"path\nfirst\n", "samples.csv, row 1", "misses the columns sample, donor"),
+        (b"sample,donor,donor,path\ns1,d,d,first\n", "samples.csv, row 1", "has the column 'donor' twice"),
+        (b"sample;donor;path\ns1;d1;first\n", "samples.csv, row 1", "misses the columns sample, donor, path"),
+        (b"sample,donor,path\ns1,d1,first,x\n", "samples.csv, row 2", "has 4 cells"),
+        (b"sample,donor,path\ns1,d1,first\ns2,d1\n", "samples.csv, row 3", "has 2 cells"),
+        (b'sample,donor,path\ns1,d1,"first\n', "samples.csv, row 2", "is not valid CSV"),
+        ("sample,donor,path\ns\xe91,d1,first\n".encode("latin-1"), "samples.csv", "is not UTF-8 text"),
+    ],
+)
+def test_a_malformed_sheet_is_refused_where_the_fault_stands(
+    study: Path, text: bytes, where: str, problem: str
+) -> None:
+    (study / "samples.csv").write_bytes(text)
+    with pytest.raises(SampleSheetError) as caught:
+        read_sample_sheet(study / "samples.csv")
+    assert caught.value.where == str(study / where)
+    assert caught.value.problem.startswith(problem)
+
+
+def test_a_missing_sheet_and_a_folder_are_refused(study: Path) -> None:
+    with pytest.raises(SampleSheetError, match=r"none\.csv: does not exist"):
+        read_sample_sheet(study / "none.csv")
+    with pytest.raises(SampleSheetError, match="is a folder"):
+        read_sample_sheet(study)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../x", "a..b", "-a", "a b", "é", "x" * 65])
+@pytest.mark.parametrize("column", ["sample", "donor"])
+def test_an_empty_or_unsafe_name_is_refused(study: Path, column: str, name: str) -> None:
+    error = fault(study, row(), row(**{"sample": "s2", column: name}))
+    assert error.where == f"{study / 'samples.csv'}, row 3, {column}"
+    assert error.problem == ("is empty" if not name else f"'{name}' is not a safe name")
+
+
+def test_the_name_that_stands_for_all_donors_is_refused(study: Path) -> None:
+    assert fault(study, row(donor="cohort")).where.endswith("row 2, donor")
+
+
+def test_a_repeated_sample_is_refused_and_the_first_row_named(study: Path) -> None:
+    error = fault(study, row("s1"), row("s2"), row("s1", "d2"))
+    assert error.where.endswith("row 4, sample")
+    assert error.problem == "'s1' stands in row 2 already"
+
+
+def test_names_that_differ_only_in_case_are_refused(study: Path) -> None:
+    assert fault(study, row("s1"), row("S1")).where.endswith("row 3, sample")
+    assert fault(study, row("s1", "d1"), row("s2", "D1")).where.endswith("row 3, donor")
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("", "is empty"),
+        ("nowhere", "nowhere does not exist"),
+        ("slide.png", "slide.png is a file"),
+        ("empty", "filtered_feature_bc_matrix.h5 (or the folder filtered_feature_bc_matrix), spatial/tissue"),
+    ],
+)
+def test_a_path_that_holds_no_section_is_refused(study: Path, path: str, problem: str) -> None:
+    (study / "empty").mkdir()
+    error = fault(study, row(path=path))
+    assert error.where.endswith("row 2, path")
+    assert problem in error.problem
+
+
+@pytest.mark.parametrize(
+    ("file", "named"),
+    [
+        ("filtered_feature_bc_matrix.h5", "filtered_feature_bc_matrix.h5"),
+        ("spatial/tissue_positions.csv", "spatial/tissue_positions.csv"),
+        ("spatial/scalefactors_json.json", "spatial/scalefactors_json.json"),
+    ],
+)
+def test_half_a_space_ranger_folder_is_refused_with_the_missing_file(study: Path, file: str, named: str) -> None:
+    (study / "second" / file).unlink()
+    error = fault(study, row(), row("s2", path="second"))
+    assert error.where.endswith("row 3, path")
+    assert "is not a complete Space Ranger folder" in error.problem
+    assert named in error.problem
+
+
+def test_half_a_matrix_folder_is_refused_with_the_missing_file(study: Path) -> None:
+    write_spaceranger_section(study / "mtx", random_counts(5, 4), matrix="mtx_gz")
+    (study / "mtx" / "filtered_feature_bc_matrix" / "barcodes.tsv.gz").unlink()
+    assert "filtered_feature_bc_matrix/barcodes.tsv.gz missing" in fault(study, row(path="mtx")).problem
+
+
+def test_a_visium_hd_folder_is_refused_with_the_bin_folder_to_name(study: Path) -> None:
+    (study / "hd" / "binned_outputs" / "square_008um").mkdir(parents=True)
+    error = fault(study, row(path="hd"))
+    assert "square_008um" in error.remedy
+
+
+@pytest.mark.parametrize("column", ["image", "annotation"])
+def test_a_missing_image_or_annotation_is_refused(study: Path, column: str) -> None:
+    error = fault(study, row(**{column: "lost.csv"}))
+    assert error.where.endswith(f"row 2, {column}")
+    assert error.problem == f"{study / 'lost.csv'} does not exist"
+    assert "is a folder" in fault(study, row(**{column: "first"})).problem
+
+
+def test_the_first_fault_says_how_many_more_there_are(study: Path) -> None:
+    error = fault(study, row("s1"), row("bad name", path="nowhere"), row("s1", "d2"))
+    assert error.where.endswith("row 3, sample")
+    assert "(and 2 more faults in this sheet)" in error.line
