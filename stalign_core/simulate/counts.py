@@ -159,14 +159,22 @@ def smooth_field(positions: Floats, rng: np.random.Generator, n_waves: int = 12)
 
 def draw_compositions(
     memberships: Floats,
+    positions: Floats,
     programme: Programme,
     donor: DonorEffect,
     expression: ExpressionDesign,
     rng: np.random.Generator,
 ) -> Floats:
-    """Cell-type shares of every spot, (n, n_cell_types): few cells around the mix of its domains."""
+    """Cell-type shares of every spot, (n, n_cell_types).
+
+    The mix of the spot's domains, tilted by fields that are smooth in space and know nothing of domains (vessels,
+    inflammation, gradients), then as uneven as a few cells drawn from it.
+    """
     weights = np.exp(programme.composition + donor.composition)
     means = memberships @ (weights / weights.sum(axis=1, keepdims=True))
+    fields = np.column_stack([smooth_field(positions, rng) for _ in range(means.shape[1])])
+    means = means * np.exp(expression.composition_field_sd * fields)
+    means /= means.sum(axis=1, keepdims=True)
     cells = rng.standard_gamma(expression.cells_per_spot * means) + 1e-9
     return np.asarray(cells / cells.sum(axis=1, keepdims=True))
 

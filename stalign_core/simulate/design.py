@@ -68,9 +68,11 @@ class ExpressionDesign:
         fold change of a marker.
     cells_per_spot
         Dirichlet concentration of a spot's composition: the spread that comes of drawing so few cells.
+    composition_field_sd
+        Spread of smooth fields in the log shares of cell types: tissue varies within a domain, too.
     donor_effect_sd
-        Spread of a donor's gene-wise log factors (breast tumours: log ratios between donors spread by .65 to .85, that
-        is about .5 for each donor; unaffected tissue less).
+        Spread of a donor's gene-wise log factors (log ratios between donors' means then spread by .34; tumours of
+        different patients reach .65 to .85, which no method aligns well; unaffected tissue stays below both).
     donor_domain_effect_sd
         Spread of what a donor adds to a domain's programme: a domain is not quite the same in two people.
     donor_composition_sd
@@ -89,13 +91,14 @@ class ExpressionDesign:
     dispersion_median: float = 0.2
     dispersion_log_sd: float = 0.8
     domain_marker_fraction: float = 0.15
-    domain_effect_sd: float = 0.5
+    domain_effect_sd: float = 0.4
     layer_correlation: float = 0.5
     n_cell_types: int = 8
     cell_type_marker_fraction: float = 0.08
     cell_type_effect: float = 1.0
     cells_per_spot: float = 5.0
-    donor_effect_sd: float = 0.3
+    composition_field_sd: float = 0.6
+    donor_effect_sd: float = 0.2
     donor_domain_effect_sd: float = 0.15
     donor_composition_sd: float = 0.3
     section_effect_sd: float = 0.07

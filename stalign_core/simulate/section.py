@@ -195,7 +195,7 @@ def simulate_section(design: CohortDesign, donor_index: int, section_index: int,
 
     spots = random_stream(seed, _SECTION, donor_index, section_index, _SPOTS)
     library_sizes = draw_library_sizes(memberships, positions, programme, section, design.expression, spots)
-    compositions = draw_compositions(memberships, programme, donor, design.expression, spots)
+    compositions = draw_compositions(memberships, positions, programme, donor, design.expression, spots)
     return SimulatedSection(
         sample=design.sample(donor_index, section_index),
         donor=design.donor(donor_index),
