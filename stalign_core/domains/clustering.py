@@ -70,11 +70,11 @@ def _standard_scale(embedding: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
             f"the embedding of {n_broken} of {len(points)} spots holds values that are not finite",
             remedy="look at the features and the training losses of this variant",
         )
-    points = points - points.mean(axis=0)  # a copy: the caller's array stays
-    spread = float(np.sqrt(np.mean(points**2)))
+    centred: npt.NDArray[np.float64] = points - points.mean(axis=0)
+    spread = float(np.sqrt(np.mean(centred**2)))
     if spread > 0:
-        points /= spread
-    return points
+        centred /= spread
+    return centred
 
 
 def _fit_rows(n_spots: int, seed: int) -> npt.NDArray[np.int64] | slice:

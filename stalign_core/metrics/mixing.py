@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +14,10 @@ KBET_ALPHA: Final = 0.05
 """A neighbourhood is rejected below this p-value."""
 
 _CHUNK_SPOTS: Final = 2048
-"""Spots per call of a compiled function: one shape, so it is compiled once in a process (1.2 s) for all partitions."""
+_CHUNK_NEIGHBORS: Final = 96
+_CHUNK_BATCHES: Final = 16
+"""Spots per call of the compiled function, and the multiples that neighbours and batches are filled up to: one shape,
+so that it is compiled once in a process (1.2 s) and not for each partition."""
 
 
 def ilisi(neighborhoods: Neighborhoods, batches: npt.NDArray[Any]) -> float:
@@ -63,14 +67,19 @@ def _simpson_indices(
 ) -> npt.NDArray[np.float64]:
     """Simpson's index around each spot.
 
-    Each chunk brings the batches of its own neighbours, so that no array has the number of spots in its shape; the last
-    chunk is filled up by repeating its last spot.
+    Each chunk brings the batches of its own neighbours, so that no array has the number of spots in its shape. Chunks
+    are filled up without changing a value: with repeated spots, with neighbours that are marked as the spot itself,
+    which has no weight, and with batches that nobody belongs to.
     """
     scib_metrics = _import_scib_metrics()
-    # The spot itself does not vote.
-    indices, distances = neighborhoods.indices[:, 1:], neighborhoods.distances[:, 1:]
-    places = np.arange(_CHUNK_SPOTS * indices.shape[1], dtype=np.int32).reshape(_CHUNK_SPOTS, -1)
-    nobody = np.full((_CHUNK_SPOTS, 1), -1, dtype=np.int32)
+    n_others = neighborhoods.size - 1
+    width = _round_up(n_others, _CHUNK_NEIGHBORS)
+    filled = ((0, 0), (0, width - n_others))
+    indices = np.pad(neighborhoods.indices[:, 1:], filled)
+    distances = np.pad(neighborhoods.distances[:, 1:], filled)
+    itself = np.full((_CHUNK_SPOTS, 1), -1, dtype=np.int32)
+    places = np.arange(_CHUNK_SPOTS * width, dtype=np.int32).reshape(_CHUNK_SPOTS, width)
+    places[:, n_others:] = itself
     simpson = np.empty(len(indices))
     for start in range(0, len(indices), _CHUNK_SPOTS):
         stop = min(start + _CHUNK_SPOTS, len(indices))
@@ -78,13 +87,17 @@ def _simpson_indices(
         chunk = scib_metrics.utils.compute_simpson_index(
             knn_dists=distances[rows],
             knn_idx=places,
-            row_idx=nobody,
+            row_idx=itself,
             labels=codes[indices[rows]].ravel(),
-            n_labels=n_batches,
+            n_labels=_round_up(n_batches, _CHUNK_BATCHES),
             perplexity=float(neighborhoods.size // 3),
         )
         simpson[start:stop] = np.asarray(chunk)[: stop - start]
     return simpson
+
+
+def _round_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
 
 
 def _import_scib_metrics() -> Any:
@@ -93,6 +106,9 @@ def _import_scib_metrics() -> Any:
 
     # Without effect once JAX has chosen its devices; then whoever chose them decides.
     jax.config.update("jax_platforms", "cpu")  # type: ignore[no-untyped-call]
-    import scib_metrics
+    with warnings.catch_warnings():
+        # umap, which it imports, warns that TensorFlow is missing.
+        warnings.simplefilter("ignore", ImportWarning)
+        import scib_metrics
 
     return scib_metrics
