@@ -290,4 +290,4 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
 
 
 def _bytes(texts: Sequence[str]) -> NDArray[np.bytes_]:
-    return np.array([text.encode() for text in texts])
+    return np.array([text.encode() for text in texts], dtype=np.bytes_)
