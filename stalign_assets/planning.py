@@ -10,6 +10,7 @@ from stalign_assets.recipes.recipe import Recipe
 from stalign_assets.study import Study
 from stalign_assets.wanted import MissingInputError, wanted
 from stalign_core.errors import ArtifactError, StalignError
+from stalign_core.store.store import UNPARTITIONED
 
 State = Literal["up to date", "changed", "missing", "damaged", "waiting", "fault"]
 
@@ -84,3 +85,12 @@ def _state_of(study: Study, recipes: Mapping[str, Recipe], recipe: Recipe, parti
     except StalignError as error:
         return PlannedStep(recipe.asset, partition, "fault", error.line)
     return PlannedStep(recipe.asset, partition, "up to date")
+
+
+def plan_study(study: Study, recipes: Mapping[str, Recipe]) -> dict[str, list[PlannedStep]]:
+    """Plans of each donor, under ``donor <name>``, and of the cohort, under ``cohort``."""
+    variants = tuple(study.settings.variants)
+    own = assets_of_scope(recipes, "samples", variants) + assets_of_scope(recipes, "donor", variants)
+    plans = {f"donor {donor}": plan(study, recipes, own, donor) for donor in study.cohort.donors}
+    plans["cohort"] = plan(study, recipes, assets_of_scope(recipes, "cohort", variants), UNPARTITIONED)
+    return plans

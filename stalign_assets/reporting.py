@@ -45,6 +45,11 @@ def attach(console: Console) -> None:
     _console = console
 
 
+def detach() -> None:
+    """Stop reporting to a terminal."""
+    attach(_Silent())
+
+
 @dataclass
 class Watcher:
     """Reports one step."""

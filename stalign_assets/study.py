@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from stalign_core.cohort import Cohort, read_sample_sheet
+from stalign_core.cohort import Cohort, Sample, read_sample_sheet
 from stalign_core.errors import StudyError
 from stalign_core.settings import Settings, parse_settings, read_settings
 from stalign_core.store import Store
@@ -105,7 +105,7 @@ def study_of_run(folder: Path, run_id: str) -> Study:
     try:
         table = json.loads(snapshot.read_text(encoding="utf-8"))
         settings = parse_settings(table["settings"], where=str(folder / SETTINGS_FILE))
-        cohort = Cohort.from_json(table["cohort"])
+        cohort = _cohort_from_table(table["cohort"])
     except (OSError, ValueError, KeyError, TypeError):
         raise StudyError(str(snapshot), "is not a whole snapshot", remedy="start a new run") from None
     return Study(folder.resolve(), settings, cohort)
@@ -133,7 +133,7 @@ def _keep_snapshot(snapshot: Path, study: Study) -> None:
     snapshot.parent.mkdir(parents=True, exist_ok=True)
     temporary = snapshot.with_name(f".{snapshot.name}.{uuid.uuid4().hex}")
     temporary.write_text(
-        json.dumps({"settings": study.settings.model_dump(mode="json"), "cohort": study.cohort.to_json()}),
+        json.dumps({"settings": study.settings.model_dump(mode="json"), "cohort": _cohort_to_table(study.cohort)}),
         encoding="utf-8",
     )
     try:
@@ -144,3 +144,26 @@ def _keep_snapshot(snapshot: Path, study: Study) -> None:
         temporary.replace(snapshot)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _cohort_to_table(cohort: Cohort) -> dict[str, Any]:
+    return {
+        "sheet": str(cohort.sheet),
+        "samples": [
+            {
+                field.name: str(value) if isinstance(value, Path) else value
+                for field in fields(sample)
+                if (value := getattr(sample, field.name)) is not None
+            }
+            for sample in cohort.samples
+        ],
+    }
+
+
+def _cohort_from_table(table: dict[str, Any]) -> Cohort:
+    paths = ("path", "image", "annotation", "sheet")
+    samples = [
+        Sample(**{name: Path(value) if name in paths else value for name, value in row.items()})
+        for row in table["samples"]
+    ]
+    return Cohort(Path(table["sheet"]), tuple(samples))

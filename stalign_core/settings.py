@@ -140,7 +140,7 @@ class ExecutionSettings(_Section):
     """How the assets are run."""
 
     processes: PositiveInt = Field(1, description="1: all steps of a run in one process; more: a process per step")
-    threads: PositiveInt = Field(2, description="CPU threads of a step")
+    threads: int = Field(0, ge=0, description="CPU threads of a step; 0: all cores this process may use")
     gpu_limit: PositiveInt = Field(1, description="steps that may hold the GPU at once (pool 'gpu')")
 
 

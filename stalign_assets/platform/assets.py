@@ -1,7 +1,5 @@
 """Dagster assets from recipes: the only place where a recipe meets Dagster."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -13,6 +11,7 @@ from stalign_assets.platform.metadata import metadata_of
 from stalign_assets.platform.partitions import DONORS
 from stalign_assets.platform.resources import StudyResource
 from stalign_assets.recipes.recipe import Recipe
+from stalign_assets.threads import limit_threads
 from stalign_core.errors import StalignError
 from stalign_core.store.store import UNPARTITIONED
 
@@ -60,6 +59,7 @@ def _materialise(
 ) -> Materialisation:
     study = resource.of_run(context.run_id)
     watcher = reporting.watch(recipe.asset, partition, context.log.info)
+    limit_threads(study.settings.execution.threads)
     step = Step(study, recipes, recipe, partition, context.run_id, watcher.progress, watcher.say)
     result = materialise(step)
     watcher.done(result)

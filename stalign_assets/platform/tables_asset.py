@@ -1,7 +1,5 @@
 """The asset `metrics_tables`: the one writer of the study's DuckDB file."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Final
 

@@ -112,7 +112,7 @@ def used_representations(settings: Settings) -> list[str]:
 
 def _raw_settings(context: KeyContext) -> Mapping[str, Any]:
     return {
-        "samples": [sample.sample for sample in context.study.cohort.samples_of(context.partition)],
+        "samples": sorted(sample.sample for sample in context.study.cohort.samples_of(context.partition)),
         "input": context.settings.input,
     }
 

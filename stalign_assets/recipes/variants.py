@@ -233,7 +233,12 @@ def _n_domains(context: KeyContext) -> int:
     partition = context.partition if context.partition in context.donors else COHORT
     # One row per distinct label and the rest unlabelled: the count of labels is the same as over all spots.
     rows = [*labels, *[None] * (n_spots - len(labels))]
-    return resolve_n_domains(context.settings.n_domains_of(partition), rows, partition=partition)
+    return resolve_n_domains(
+        context.settings.n_domains_of(partition),
+        rows,
+        partition=partition,
+        ignored_labels=context.settings.domains.ignored_labels,
+    )
 
 
 def _model_inputs(task: Task, variant: str) -> tuple[Rows, dict[str, np.ndarray[Any, Any]]]:
@@ -384,7 +389,12 @@ def _draw(task: Task, rows: Rows, embedding: np.ndarray[Any, Any], domains: np.n
 
 
 def _metric_settings(context: KeyContext) -> Mapping[str, Any]:
-    return {"metrics": context.settings.metrics, "covariate": context.settings.correction.covariate}
+    settings = context.settings
+    return {
+        "metrics": settings.metrics,
+        "covariate": settings.correction.covariate,
+        "ignored_labels": settings.domains.ignored_labels,
+    }
 
 
 def _measure(variant: str, task: Task) -> None:
@@ -413,6 +423,7 @@ def _measure(variant: str, task: Task) -> None:
             settings=task.settings.metrics,
             seed=task.settings.seed,
             covariate=task.settings.correction.covariate,
+            ignored_labels=task.settings.domains.ignored_labels,
             partition_donor=task.partition if task.scope == "donor" else "",
         )
         tables.append(measured.table)

@@ -1,0 +1,88 @@
+"""What the terminal shows while steps run: a live line of progress, and one line kept per step."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from stalign_assets import reporting
+from stalign_core.store.store import UNPARTITIONED
+
+if TYPE_CHECKING:
+    from stalign_assets.materialise import Materialisation
+
+
+class StepConsole:
+    """Follows the steps of runs in this process.
+
+    On a terminal the step at work shows a moving line; elsewhere (a log, CI) only finished steps are printed.
+    """
+
+    def __init__(self) -> None:
+        self.console = RichConsole(stderr=True, highlight=False, soft_wrap=True)
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self._task = self._progress.add_task("", visible=False, total=None)
+        self.n_computed = 0
+        self.n_reused = 0
+
+    def __enter__(self) -> Self:
+        reporting.attach(self)
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+        reporting.detach()
+
+    def title(self, text: str) -> None:
+        """Print a heading."""
+        self._progress.print(f"[bold]{text}[/bold]")
+
+    def step_started(self, asset: str, partition: str) -> None:
+        """Show the step at work."""
+        self._progress.reset(self._task, description=_place(asset, partition), visible=True, total=None)
+
+    def step_progress(self, what: str, done: int, total: int) -> None:
+        """Move the step's bar."""
+        self._progress.update(self._task, description=what, completed=done, total=total)
+
+    def step_said(self, line: str) -> None:
+        """Keep a line in view."""
+        self._progress.print(f"    {line}", markup=False)
+
+    def step_done(self, result: Materialisation) -> None:
+        """Print the finished step."""
+        self._progress.update(self._task, visible=False)
+        manifest = result.artifact.manifest
+        place = _place(manifest.asset, manifest.partition)
+        if result.reused:
+            self.n_reused += 1
+            self._progress.print(f"  [green]✓[/green] {place}: reused")
+            return
+        self.n_computed += 1
+        taken = f" ({manifest.summary['parts_reused']} parts reused)" if manifest.summary.get("parts_reused") else ""
+        self._progress.print(
+            f"  [green]✓[/green] {place}: {manifest.seconds:.1f} s, {manifest.peak_memory_bytes / 1e6:.0f} MB{taken}"
+        )
+
+    def fault(self, line: str) -> None:
+        """Print a failed step's line."""
+        self._progress.print(f"  [red]✗[/red] {line}")
+
+
+def _place(asset: str, partition: str) -> str:
+    return asset if partition in ("", UNPARTITIONED) else f"{asset} of {partition}"

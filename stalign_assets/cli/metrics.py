@@ -1,0 +1,50 @@
+"""``stalign metrics``: the metrics table, or any SQL over the study's tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@click.command("metrics")
+@click.argument("study", type=click.Path(path_type=Path))
+@click.option("--sql", help="One SQL statement over the tables metrics, samples, domains, trials, lineage (read-only).")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def command(study: Path, sql: str | None, as_json: bool) -> None:
+    """Print the metrics of STUDY: every variant, corrected features alone and with AESTETIK."""
+    from stalign_assets.results.headline import headline
+    from stalign_assets.results.tables import query
+    from stalign_assets.study import METRICS_FILE, settings_of_study
+
+    settings = settings_of_study(study)
+    path = study / METRICS_FILE
+    table = query(path, sql) if sql else headline(path, settings)
+    if as_json:
+        click.echo(table.to_json(orient="records", indent=1))
+    else:
+        print_table(table)
+
+
+def print_table(table: pd.DataFrame) -> None:
+    """Print a table with three decimals."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(box=None, pad_edge=False)
+    for name in table.columns:
+        shown.add_column(str(name), justify="right" if table[name].dtype.kind in "if" else "left", no_wrap=True)
+    for row in table.itertuples(index=False):
+        shown.add_row(*(_cell(value) for value in row))
+    console = Console(highlight=False)
+    console.print(shown, soft_wrap=True, width=None if console.is_terminal else 200)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "-" if value != value else f"{value:.3f}"  # noqa: PLR0124  NaN alone differs from itself
+    return str(value)

@@ -1,0 +1,30 @@
+"""``stalign status``: what is up to date, what would be computed, and why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command("status")
+@click.argument("study", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def command(study: Path, as_json: bool) -> None:
+    """Show, for each donor and the cohort of STUDY, what is up to date and what a run would compute."""
+    from stalign_assets.planning import plan_study
+    from stalign_assets.recipes.graph import recipes_of
+    from stalign_assets.study import open_study
+
+    opened = open_study(study)
+    plans = plan_study(opened, recipes_of(opened.settings))
+    if as_json:
+        click.echo(json.dumps([vars(step) for steps in plans.values() for step in steps], indent=1))
+        return
+    for partition, steps in plans.items():
+        ready = sum(not step.has_work for step in steps)
+        click.echo(f"{partition}: {ready} of {len(steps)} assets up to date")
+        for step in steps:
+            if step.has_work:
+                click.echo(f"  {step.asset}: {step.state}" + (f" ({step.reason})" if step.reason else ""))

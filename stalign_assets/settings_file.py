@@ -1,0 +1,106 @@
+"""Writing ``study.toml``: every setting with its default and what it means, and changing one value in place."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from stalign_core.settings import Settings, parse_settings
+
+if TYPE_CHECKING:
+    from tomlkit.items import Table
+
+_HEADER: Final = "Settings of this study. Every default is written out; delete a line to get the default back."
+
+
+def settings_text(settings: Settings) -> str:
+    """A commented ``study.toml`` that holds every setting."""
+    import tomlkit
+
+    document = tomlkit.document()
+    document.add(tomlkit.comment(_HEADER))
+    document.add(tomlkit.nl())
+    _fill(document, settings)
+    return tomlkit.dumps(document)
+
+
+def set_value(path: Path, section: str, name: str, value: Any) -> None:
+    """Change one setting in place, keeping the file's comments; the result is validated before it is written.
+
+    Raises
+    ------
+    SettingsError
+        If the value cannot stand.
+    """
+    import tomlkit
+
+    document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    if section not in document:
+        document[section] = tomlkit.table()
+    document[section][name] = value  # type: ignore[index]
+    parse_settings(document.unwrap(), where=str(path))
+    write_whole(path, tomlkit.dumps(document))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace a file at once: a reader sees the old text or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _fill(table: Any, section: Any) -> None:
+    """Add plain values first, then the sections below, as TOML asks."""
+    nested: list[tuple[str, Any]] = []
+    for name, value, description in _entries(section):
+        if hasattr(value, "model_dump") or is_dataclass(value) or isinstance(value, Mapping):
+            nested.append((name, value))
+        else:
+            _add_value(table, name, value, description)
+    for name, value in nested:
+        table.add(name, _sub_table(value))
+
+
+def _add_value(table: Any, name: str, value: Any, description: str) -> None:
+    import tomlkit
+
+    if value is None:
+        table.add(tomlkit.comment(f'{name} = ""  # {description}'))
+        return
+    item = tomlkit.item(value)
+    if description:
+        item.comment(description)
+    table.add(name, item)
+
+
+def _sub_table(value: Any) -> Table:
+    import tomlkit
+
+    table = tomlkit.table()
+    if isinstance(value, Mapping):
+        for name, entry in value.items():
+            if hasattr(entry, "model_dump") or isinstance(entry, Mapping):
+                table.add(name, _sub_table(entry))
+            else:
+                table.add(name, entry)
+    else:
+        _fill(table, value)
+    return table
+
+
+def _entries(section: Any) -> list[tuple[str, Any, str]]:
+    if is_dataclass(section):
+        return [(entry.name, getattr(section, entry.name), "") for entry in fields(section)]
+    return [
+        (name, getattr(section, name), field.description or "") for name, field in type(section).model_fields.items()
+    ]

@@ -1,0 +1,30 @@
+"""How many CPU threads the libraries of a step use."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final
+
+_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def available_cores() -> int:
+    """Cores that this process may use, which in a container are fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def limit_threads(threads: int) -> int:
+    """Let BLAS, OpenMP and torch use this many threads in this process; 0 means all available cores.
+
+    Variables serve libraries that are loaded later, the calls those that are loaded already. Returns the number.
+    """
+    from threadpoolctl import threadpool_limits
+
+    number = threads or available_cores()
+    for variable in _VARIABLES:
+        os.environ[variable] = str(number)
+    threadpool_limits(limits=number)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(number)
+    return number
