@@ -264,25 +264,19 @@ def harmony_settings(context: KeyContext) -> Mapping[str, Any]:
 
 
 def _correct_morphology(encoder: str, task: Task) -> None:
-    import numpy as np
-
-    from stalign_core.correction import correct_embedding
+    from stalign_core.correction import correct_where_present
 
     rows = rows_of(task.inputs[RAW], task.donors)
     stored = task.one(f"{task.scope}/morphology_pca/{encoder}")
     per_donor = {donor: stored.arrays(f"{donor}.safetensors") for donor in task.donors}
     features = rows.stack(per_donor, "features/")
     observed = rows.stack(per_donor, "observed/")
-    batches = (rows.sample if task.settings.correction.covariate == "sample" else rows.donor)[observed]
-    corrected = np.zeros_like(features)
-    facts: dict[str, Any] = {"corrected": False, "reason": "no spot has morphology"}
-    if observed.any():
-        result = correct_embedding("harmony", features[observed], batches, task.settings.correction, task.settings.seed)
-        corrected[observed] = result.features
-        facts = result.facts
+    batches = rows.sample if task.settings.correction.covariate == "sample" else rows.donor
+    result = correct_where_present("harmony", features, observed, batches, task.settings.correction, task.settings.seed)
+    if result.arrays:
         task.builder.write_arrays("correction/model.safetensors", result.arrays)
-    task.builder.write_json("correction/model.json", facts)
-    corrected_parts, observed_parts = rows.split(corrected, "features/"), rows.split(observed, "observed/")
+    task.builder.write_json("correction/model.json", result.facts)
+    corrected_parts, observed_parts = rows.split(result.features, "features/"), rows.split(observed, "observed/")
     for donor in task.donors:
         task.builder.write_arrays(f"{donor}.safetensors", {**corrected_parts[donor], **observed_parts[donor]})
     task.builder.summary.update(n_spots=len(features), n_spots_missing=int((~observed).sum()))

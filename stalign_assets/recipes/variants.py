@@ -5,6 +5,7 @@ One function makes the chain for every variant of either scope.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +30,7 @@ _METRICS_VERSION: Final = 1
 CLUSTERERS: Final = ("kmeans", "tied")
 STEPS: Final = ("correction", "aestetik")
 COHORT: Final = "cohort"
+_MODEL_FOLDER: Final = "model"
 
 
 def variant_recipes(settings: Settings, scope: Scope, variant: str) -> Iterator[Recipe]:
@@ -183,9 +185,7 @@ def _correct_embedding(
     stored = task.one(expression)
     prefix = "" if chosen.representation == "pca" else "features/"
     features = rows.stack({donor: stored.arrays(f"{donor}.safetensors") for donor in task.donors}, prefix)
-    return correct_embedding(
-        chosen.correction, features, batches, task.settings.correction, task.settings.seed, progress=task.progress
-    )
+    return correct_embedding(chosen.correction, features, batches, task.settings.correction, task.settings.seed)
 
 
 def _fit_scvi(task: Task, panel_asset: str, batches: np.ndarray[Any, Any]) -> CorrectionResult:
@@ -270,13 +270,16 @@ def _train(variant: str, task: Task) -> None:
 
     _, arrays = _model_inputs(task, variant)
     model = Aestetik(task.settings.aestetik_of(variant), seed=task.settings.seed)
-    model.fit(**arrays, n_domains=task.key_settings["n_domains"], progress=task.progress)
-    tensors, facts = model.to_arrays()
-    task.builder.write_arrays("weights.safetensors", tensors)
-    task.builder.write_json("model.json", facts)
-    task.builder.write_note("history.json", model.history)
-    task.builder.determinism = model.determinism
-    task.builder.summary.update(n_spots=len(arrays["expression"]), device=model.device, **model.last_losses)
+    checkpoints = task.study.folder / "cache" / "training" / task.recipe.asset / task.partition
+    model.fit(**arrays, n_domains=task.key_settings["n_domains"], progress=task.progress, checkpoint_folder=checkpoints)
+    model.save(task.builder.folder(_MODEL_FOLDER))
+    task.builder.record_folder(_MODEL_FOLDER)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    task.builder.summary.update(
+        n_spots=len(arrays["expression"]),
+        n_epochs=len(model.history),
+        **{name: round(value, 5) for name, value in model.history[-1].items()},
+    )
 
 
 def _embed(variant: str, task: Task) -> None:
@@ -284,7 +287,7 @@ def _embed(variant: str, task: Task) -> None:
 
     rows, arrays = _model_inputs(task, variant)
     stored = task.one(f"{task.scope}/{variant}/aestetik_model")
-    model = Aestetik.from_arrays(stored.arrays("weights.safetensors"), stored.json("model.json"))
+    model = Aestetik.load(stored.local_folder(_MODEL_FOLDER))
     embedding = model.embed(**arrays)
     for donor, parts in rows.split(embedding).items():
         task.builder.write_arrays(f"{donor}.safetensors", parts)

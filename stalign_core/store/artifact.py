@@ -81,6 +81,13 @@ class Artifact:
             )
         return path
 
+    def local_folder(self, name: str) -> Path:
+        """Local path of a folder of this artifact, every file in it verified."""
+        paths = [self.file(inside) for inside in self.names(f"{name}/*")]
+        if not paths:
+            raise ArtifactError(self.name, f"holds no folder '{name}'", remedy=_REBUILD)
+        return paths[0].parent
+
     def verify(self) -> None:
         """Verify every file; raises `ArtifactError` at the first that does not hold."""
         for name in self.manifest.files:

@@ -107,6 +107,25 @@ class ArtifactBuilder:
         self._target(name).write_text(json.dumps(json.loads(canonical_json(value)), indent=1), encoding="utf-8")
         self._record(name, "", part)
 
+    def folder(self, name: str) -> Path:
+        """A new folder of the artifact for a library to write into; `record_folder` takes in what it wrote."""
+        path = self.staging / name
+        path.mkdir(parents=True)
+        return path
+
+    def record_folder(self, name: str) -> None:
+        """Take in the safetensors and JSON files that a library wrote into a folder."""
+        from safetensors.numpy import load_file
+
+        for path in sorted((self.staging / name).iterdir()):
+            relative = path.relative_to(self.staging).as_posix()
+            if path.suffix == ".safetensors":
+                self._record(relative, arrays_hash(load_file(path)), None)
+            elif path.suffix == ".json":
+                self._record(relative, json_hash(json.loads(path.read_text(encoding="utf-8"))), None)
+            else:
+                raise ArtifactError(relative, "has no form that is kept", expected=".safetensors or .json")
+
     def read_json(self, name: str) -> Any:
         """A JSON document written or taken over before."""
         return json.loads((self.staging / name).read_text(encoding="utf-8"))
