@@ -24,7 +24,7 @@ _LARGEST_PICTURE = 6_000_000
 logger = logging.getLogger(__name__)
 
 
-def read_cohort(sheet: Path | str, progress: Progress = silent) -> AnnData:
+def read_cohort(sheet: Path | str, progress: Progress | None = None) -> AnnData:
     """Read every sample of a sheet into one AnnData, joined on the genes that all of them have.
 
     Returns
@@ -44,6 +44,7 @@ def read_cohort(sheet: Path | str, progress: Progress = silent) -> AnnData:
     # Here, because the sheet's module imports this package.
     from stalign_core.cohort import read_sample_sheet
 
+    progress = progress or silent
     cohort = read_sample_sheet(sheet)
     sections: dict[str, AnnData] = {}
     for done, sample in enumerate(cohort.samples):
