@@ -50,7 +50,7 @@ def _define_check(recipe: Recipe, rule: CheckRule) -> dg.AssetChecksDefinition:
     def check_artifact(context: dg.AssetCheckExecutionContext, study: StudyResource) -> dg.AssetCheckResult:
         partition = context.partition_key if context.has_partition_key else UNPARTITIONED
         with failing_in_one_line():
-            artifact = study.of_run(context.run_id).store.current(recipe.asset, partition)
+            artifact = study.of_run(context.run.run_id).store.current(recipe.asset, partition)
             if artifact is None:
                 raise ArtifactError(recipe.asset, "was never materialised", remedy="materialise it first")
             faults = list(rule.faults(artifact))

@@ -55,7 +55,7 @@ def tables_check(recipes: Mapping[str, Recipe]) -> dg.AssetChecksDefinition:
     )
     def every_method_has_metrics(context: dg.AssetCheckExecutionContext, study: StudyResource) -> dg.AssetCheckResult:
         with failing_in_one_line():
-            opened = study.of_run(context.run_id)
+            opened = study.of_run(context.run.run_id)
             with connect(opened.metrics_path) as connection:
                 found = set(connection.execute("select distinct scope, variant, step from metrics").fetchall())
         expected = {

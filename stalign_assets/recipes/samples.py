@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stalign_assets.recipes.recipe import Input, KeyContext, Recipe, SourceFile, Task, no_settings
 from stalign_assets.rows import samples_of
+from stalign_core.errors import EncoderError
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -223,14 +224,24 @@ def _lay_out_grids(task: Task) -> None:
 
 
 def _morphology_settings(encoder: str, context: KeyContext) -> Mapping[str, Any]:
-    from stalign_core.morphology import weights_fingerprint
-
     settings = context.settings
+    weights = _weights_file(context.study, encoder)
     return {
         "encoder": settings.encoders[encoder].model,
-        "weights": weights_fingerprint(settings.encoders[encoder]),
+        "weights": context.study.fingerprints.record(weights).sha256 if weights else "",
         "patch_diameters": settings.morphology.patch_diameters,
     }
+
+
+def _weights_file(study: Study, encoder: str) -> Path | None:
+    """The encoder's local checkpoint, given relative to the study folder or absolute."""
+    named = study.settings.encoders[encoder].weights
+    if named is None:
+        return None
+    path = study.folder / named
+    if not path.is_file():
+        raise EncoderError(f"encoders.{encoder}.weights", f"names {path}, which is no file", expected="a checkpoint")
+    return path
 
 
 def _embed_morphology(encoder: str, task: Task) -> None:
@@ -239,6 +250,8 @@ def _embed_morphology(encoder: str, task: Task) -> None:
 
     raw = task.one(RAW)
     settings = task.settings
+    weights = _weights_file(task.study, encoder)
+    chosen = settings.encoders[encoder].model_copy(update={"weights": str(weights) if weights else None})
     facts: dict[str, Any] = {}
     n_observed = 0
     for sample in samples_of(raw):
@@ -246,9 +259,7 @@ def _embed_morphology(encoder: str, task: Task) -> None:
         key = {**_part_key(raw, _MORPHOLOGY_VERSION, *files), "settings": task.key_settings}
         if not task.builder.reuse_part(sample, key):
             section = _load_for_morphology(raw, sample, section_for_morphology)
-            embedding = embed_section(
-                section, encoder, settings.encoders[encoder], settings.morphology, progress=task.progress
-            )
+            embedding = embed_section(section, encoder, chosen, settings.morphology, progress=task.progress)
             arrays = {"features": embedding.features, "observed": embedding.observed}
             task.builder.write_arrays(f"{sample}.safetensors", arrays, part=sample)
             task.builder.write_note(f"{sample}.facts.json", embedding.facts, part=sample)
