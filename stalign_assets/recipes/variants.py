@@ -373,19 +373,19 @@ def _nearest(task: Task, rows: Rows) -> np.ndarray[Any, Any]:
 
 
 def _draw(task: Task, rows: Rows, embedding: np.ndarray[Any, Any], domains: np.ndarray[Any, Any]) -> None:
-    from stalign_core.plots import draw_domains
+    from stalign_core.plots import domain_map, project, projection_figure, thumbnail
 
-    pictures = draw_domains(
-        embedding,
-        domains,
-        samples=rows.sample,
-        donors=rows.donor,
-        positions=_grids(task, rows)["positions"],
-        seed=task.settings.seed,
-    )
+    task.progress("drawing", 0, 1)
+    title = f"{task.recipe.asset} {task.partition if task.scope == 'donor' else ''}".strip()
+    origin = ("donor", rows.donor) if len(task.donors) > 1 else ("sample", rows.sample)
+    projection = project(embedding, task.settings.seed)
+    pictures = {
+        "domain_map": domain_map(_grids(task, rows)["positions"], domains, rows.sample, donors=rows.donor, title=title),
+        "umap": projection_figure(projection, {origin[0]: origin[1], "domain": domains}, title=title),
+    }
     for name, picture in pictures.items():
-        task.builder.write_bytes(f"{name}.png", picture.png)
-        task.builder.write_bytes(f"{name}.thumbnail.png", picture.thumbnail)
+        task.builder.write_bytes(f"{name}.png", picture)
+        task.builder.write_bytes(f"{name}.thumbnail.png", thumbnail(picture))
 
 
 # metrics
