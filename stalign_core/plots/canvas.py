@@ -1,0 +1,87 @@
+"""From figures to PNG bytes, and to thumbnails of a bounded size."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any, Final
+
+from stalign_core.plots.palette import MISSING_COLOR
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DOTS_PER_INCH: Final = 110
+THUMBNAIL_BYTES: Final = 90_000
+_THUMBNAIL_WIDTHS: Final = (1400, 1100, 900, 700, 550, 400, 300, 200, 100, 50)
+_THUMBNAIL_COLORS: Final = 128
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure on Agg, in inches, that arranges its parts itself."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def to_png(figure: Figure) -> bytes:
+    """Draw a figure. The bytes carry no date and no software version, so equal figures are equal bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def add_legend(figure: Figure, title: str, colors: dict[str, str]) -> None:
+    """Name each colour to the right of all panels."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], linestyle="", marker="o", markersize=8, color=color, label=name)
+        for name, color in colors.items()
+    ]
+    figure.legend(
+        handles=handles,
+        title=title,
+        loc="outside right upper",
+        frameon=False,
+        ncols=1 + (len(handles) - 1) // 24,
+        alignment="left",
+        handletextpad=0.2,
+    )
+
+
+def with_missing(colors: dict[str, str], is_missing: Any) -> dict[str, str]:
+    """The colours, and grey for "none" where a spot needs it."""
+    return {**colors, "none": MISSING_COLOR} if is_missing.any() else colors
+
+
+def thumbnail(png: bytes, max_bytes: int = THUMBNAIL_BYTES) -> bytes:
+    """The picture, made smaller until it takes at most `max_bytes`: fewer colours first, then fewer pixels.
+
+    Parameters
+    ----------
+    png
+        A PNG; one that is small enough already comes back unchanged.
+    max_bytes
+        Bound of the result.
+
+    Raises
+    ------
+    ValueError
+        If no readable size fits.
+    """
+    if len(png) <= max_bytes:
+        return png
+    from PIL import Image
+
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    for width in (picture.width, *(width for width in _THUMBNAIL_WIDTHS if width < picture.width)):
+        height = max(1, round(picture.height * width / picture.width))
+        smaller = picture.resize((width, height), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        smaller.quantize(_THUMBNAIL_COLORS, dither=Image.Dither.NONE).save(buffer, format="PNG", optimize=True)
+        if buffer.tell() <= max_bytes:
+            return buffer.getvalue()
+    raise ValueError(f"no thumbnail of this picture fits into {max_bytes} bytes")

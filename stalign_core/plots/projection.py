@@ -1,0 +1,123 @@
+"""An embedding in two dimensions, coloured by donor and by domain."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from stalign_core.domains.numbering import domain_order
+from stalign_core.plots.canvas import new_figure, to_png, with_missing
+from stalign_core.plots.palette import MISSING_COLOR, color_map
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MAX_SPOTS: Final = 2000
+_N_NEIGHBORS: Final = 15
+_MIN_SPOTS: Final = 5
+"""With fewer, the first two features stand for UMAP's axes."""
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Some spots of an embedding in the plane.
+
+    Attributes
+    ----------
+    rows
+        (n_drawn,) rows of the embedding, ascending.
+    coordinates
+        (n_drawn, 2) float32.
+    """
+
+    rows: npt.NDArray[np.int64]
+    coordinates: npt.NDArray[np.float32]
+
+
+def project(embedding: npt.NDArray[Any], seed: int, max_spots: int = MAX_SPOTS) -> Projection:
+    """UMAP (McInnes et al. 2018) of a seeded subsample; one seed gives one picture.
+
+    Parameters
+    ----------
+    embedding
+        (n_spots, n_features), finite.
+    seed
+        Of the subsample and of UMAP.
+    max_spots
+        Size of the subsample.
+    """
+    rows = np.arange(len(embedding))
+    if len(rows) > max_spots:
+        rows = np.sort(np.random.default_rng(seed).choice(len(embedding), max_spots, replace=False))
+    points = np.asarray(embedding, dtype=np.float32)[rows]
+    if len(points) < _MIN_SPOTS:
+        padded = np.pad(points, ((0, 0), (0, max(0, 2 - points.shape[1]))))
+        return Projection(rows, padded[:, :2])
+    with warnings.catch_warnings():
+        # numba and umap warn about matters of their own, such as missing optional packages.
+        warnings.simplefilter("ignore")
+        from umap import UMAP
+
+        reducer = UMAP(
+            n_neighbors=min(_N_NEIGHBORS, len(points) - 1), init="pca", random_state=seed, n_jobs=1, low_memory=False
+        )
+        coordinates = reducer.fit_transform(points)
+    return Projection(rows, np.asarray(coordinates, dtype=np.float32))
+
+
+def projection_figure(projection: Projection, colorings: dict[str, Any], *, title: str = "") -> bytes:
+    """Draw one panel per colouring, such as donor and domain.
+
+    Parameters
+    ----------
+    projection
+        From `project`.
+    colorings
+        By panel title, (n_spots,) names for all spots of the embedding; missing ones are grey.
+    title
+        Above all panels.
+
+    Returns
+    -------
+    PNG bytes.
+    """
+    figure = new_figure(5.6 * len(colorings), 4.4 + bool(title) * 0.4)
+    # Drawn in file order, the last donor would hide the others.
+    order = np.random.default_rng(0).permutation(len(projection.rows))
+    for ax, (name, groups) in zip(figure.subplots(1, len(colorings), squeeze=False)[0], colorings.items(), strict=True):
+        drawn = pd.Series(np.asarray(groups, dtype=object))
+        colors = color_map(sorted(drawn.dropna().astype(str).unique(), key=domain_order))
+        _draw_points(ax, projection.coordinates[order], drawn.iloc[projection.rows[order]], colors)
+        ax.set_title(f"by {name}", fontsize=11)
+    if title:
+        figure.suptitle(title, fontsize=12, x=0.01, horizontalalignment="left")
+    return to_png(figure)
+
+
+def _draw_points(
+    ax: Axes, coordinates: npt.NDArray[np.float32], groups: pd.Series[Any], colors: dict[str, str]
+) -> None:
+    is_missing = groups.isna()
+    of_spot = groups.astype(str).map(colors).where(~is_missing, MISSING_COLOR)
+    size = float(np.clip(12_000 / len(coordinates), 4, 30))
+    ax.scatter(coordinates[:, 0], coordinates[:, 1], s=size, c=of_spot.to_list(), linewidths=0, alpha=0.9)
+    for group, color in with_missing(colors, is_missing).items():
+        ax.scatter([], [], s=45, color=color, label=group)
+    ax.legend(
+        loc="center left",
+        bbox_to_anchor=(1, 0.5),
+        frameon=False,
+        ncols=1 + (len(colors) - 1) // 16,
+        handletextpad=0.1,
+        fontsize=9,
+    )
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.set_xlabel("UMAP 1", fontsize=9)
+    ax.set_ylabel("UMAP 2", fontsize=9)
+    ax.spines[["top", "right"]].set_visible(False)
