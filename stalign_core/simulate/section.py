@@ -143,6 +143,19 @@ class SimulatedSection:
         """The section in the form that the readers give, with the truth as its labels."""
         from anndata import AnnData
 
+        from stalign_core.readers.facts import SampleFacts
+
+        facts = SampleFacts(
+            lattice="hexagonal",
+            key_space="ensembl",
+            image="",
+            image_kind="none",
+            image_scale=0.0,
+            spot_diameter=self.spot_diameter,
+            n_spots_off_tissue=int((~self.in_tissue).sum()),
+            warnings=[],
+            sources=[],
+        )
         obs = pd.DataFrame(
             {
                 keys.SAMPLE: self.sample,
@@ -157,7 +170,13 @@ class SimulatedSection:
         var = pd.DataFrame(
             {keys.SYMBOL: self.genes["symbol"].to_numpy()}, index=pd.Index(self.genes["gene_id"].to_numpy())
         )
-        return AnnData(self.counts, obs=obs, var=var, obsm={keys.SPATIAL: self.pixels[self.in_tissue]})
+        return AnnData(
+            self.counts,
+            obs=obs,
+            var=var,
+            obsm={keys.SPATIAL: self.pixels[self.in_tissue]},
+            uns={keys.STALIGN: facts.to_dict()},
+        )
 
 
 def simulate_section(design: CohortDesign, donor_index: int, section_index: int, seed: int = 0) -> SimulatedSection:
