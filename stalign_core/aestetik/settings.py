@@ -20,12 +20,21 @@ class AestetikSettings:
         The paper's alpha, 0 (expression alone) to 3 (morphology alone).
     n_latent
         Length of the embedding of a spot.
+    n_hidden
+        Channels of the convolution.
     epochs
         Passes over the training spots.
+    batch_size
+        Spots per step, drawn from all samples.
     learning_rate
         Step size of the optimiser.
     reconstruction
         ``"l1"`` as the reference program has it, ``"mse"`` as the paper has it.
+    triplet_labels
+        What names the groups that positives and negatives are drawn from: ``"tied"``, a tied-covariance
+        Gaussian mixture over neighbourhood means, or ``"kmeans"``, K-Means over single spots as in the paper.
+    precision
+        Lightning's precision of the training: ``"32-true"``, ``"bf16-mixed"`` and so on.
     device
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
     """
@@ -35,9 +44,13 @@ class AestetikSettings:
     window: int = 5
     morphology_weight: float = 1.5
     n_latent: int = 16
+    n_hidden: int = 64
     epochs: int = 100
+    batch_size: int = 2048
     learning_rate: float = 1e-3
     reconstruction: Literal["l1", "mse"] = "l1"
+    triplet_labels: Literal["tied", "kmeans"] = "tied"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:
@@ -47,7 +60,7 @@ class AestetikSettings:
             raise SettingsError(
                 "aestetik.morphology_weight", f"is {self.morphology_weight}", expected="a number from 0 to 3"
             )
-        for name in ("n_latent", "epochs"):
+        for name in ("n_latent", "n_hidden", "epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"aestetik.{name}", f"is {getattr(self, name)}", expected="at least 1")
         if self.learning_rate <= 0:

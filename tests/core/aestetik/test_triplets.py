@@ -1,0 +1,66 @@
+"""Partners are drawn as the definition says, and evenly."""
+
+from __future__ import annotations
+
+import torch
+
+from stalign_core.aestetik.triplets import draw_triplets
+
+
+def _generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_each_anchor_meets_every_other_label_once():
+    labels = torch.tensor([2, 0, 1, 0, 2, 1, 0])
+    triplets = draw_triplets(labels, 3, _generator())
+    assert triplets.valid.all()
+    assert (labels[triplets.positive] == labels[:, None]).all()
+    for anchor, negatives in enumerate(triplets.negative):
+        others = sorted({0, 1, 2} - {int(labels[anchor])})
+        assert labels[negatives].tolist() == others
+
+
+def test_no_anchor_is_its_own_positive():
+    labels = torch.randint(3, (50,), generator=_generator())
+    for seed in range(20):
+        triplets = draw_triplets(labels, 3, _generator(seed))
+        assert (triplets.positive != torch.arange(50)[:, None]).all()
+
+
+def test_a_label_absent_from_the_batch_makes_its_comparison_invalid():
+    triplets = draw_triplets(torch.tensor([0, 0, 2, 2]), 3, _generator())
+    # Other labels of anchors 0 and 1 are 1 and 2; of anchors 2 and 3 they are 0 and 1.
+    assert triplets.valid.tolist() == [[False, True], [False, True], [True, False], [True, False]]
+
+
+def test_an_anchor_alone_in_its_label_has_no_valid_comparison():
+    triplets = draw_triplets(torch.tensor([0, 1, 1]), 2, _generator())
+    assert triplets.valid.tolist() == [[False], [True], [True]]
+
+
+def test_spots_without_a_label_are_neither_anchors_nor_partners():
+    labels = torch.tensor([-1, 0, 0, 1, 1, -1])
+    for seed in range(10):
+        triplets = draw_triplets(labels, 2, _generator(seed))
+        assert triplets.valid.flatten().tolist() == [False, True, True, True, True, False]
+        assert (labels[triplets.positive[triplets.valid]] >= 0).all()
+        assert (labels[triplets.negative[triplets.valid]] >= 0).all()
+
+
+def test_partners_are_drawn_evenly():
+    labels = torch.tensor([0] * 5 + [1] * 4)
+    positive, negative = torch.zeros(9), torch.zeros(9)
+    generator = _generator()
+    n_draws = 4000
+    for _ in range(n_draws):
+        triplets = draw_triplets(labels, 2, generator)
+        positive[triplets.positive[0, 0]] += 1
+        negative[triplets.negative[0, 0]] += 1
+    # Binomial deviation of a share of 1/4 over 4,000 draws is .007.
+    assert torch.allclose(positive[1:5] / n_draws, torch.full((4,), 0.25), atol=0.035)
+    assert torch.allclose(negative[5:] / n_draws, torch.full((4,), 0.25), atol=0.035)
+
+
+def test_one_label_gives_no_comparisons():
+    assert draw_triplets(torch.zeros(4, dtype=torch.long), 1, _generator()).positive.shape == (4, 0)
