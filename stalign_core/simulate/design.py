@@ -187,6 +187,10 @@ class CohortDesign:
                 value = getattr(part, entry.name)
                 if value < 0:
                     raise _impossible(entry.name, value, "a number that is not negative")
+                if value == 0 and entry.name in _POSITIVE:
+                    raise _impossible(entry.name, value, "a number above 0")
+                if value > 1 and entry.name in _SHARES:
+                    raise _impossible(entry.name, value, "a share from 0 to 1")
         if self.n_domains > _MOST_DOMAINS:
             raise _impossible("n_domains", self.n_domains, f"at most {_MOST_DOMAINS}")
         if not 0.2 <= self.tissue.tissue_fraction <= 0.95:
@@ -220,6 +224,19 @@ _LOWEST = {
     "n_genes": 50,
     "n_domains": 3,
 }
+_POSITIVE = {
+    "proportion_concentration",
+    "median_library_size",
+    "dispersion_median",
+    "n_cell_types",
+    "cells_per_spot",
+    "spot_distance_pixels",
+    "margin_pixels",
+    "hires_side",
+    "lowres_side",
+    "jpeg_quality",
+}
+_SHARES = {"domain_marker_fraction", "cell_type_marker_fraction", "layer_correlation"}
 
 
 def _impossible(name: str, value: object, expected: str) -> SettingsError:

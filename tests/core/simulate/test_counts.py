@@ -93,6 +93,8 @@ def test_dropping_genes_keeps_the_others_counts() -> None:
         (lambda: CohortDesign(unannotated_fraction=1.0), "unannotated_fraction"),
         (lambda: CohortDesign(tissue=TissueDesign(tissue_fraction=1.2)), "tissue_fraction"),
         (lambda: CohortDesign(expression=ExpressionDesign(donor_effect_sd=-1)), "donor_effect_sd"),
+        (lambda: CohortDesign(expression=ExpressionDesign(layer_correlation=1.1)), "layer_correlation"),
+        (lambda: CohortDesign(expression=ExpressionDesign(cells_per_spot=0)), "cells_per_spot"),
     ],
 )
 def test_an_impossible_design_names_its_field(make: object, name: str) -> None:
