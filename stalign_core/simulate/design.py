@@ -71,8 +71,8 @@ class ExpressionDesign:
     composition_field_sd
         Spread of smooth fields in the log shares of cell types: tissue varies within a domain, too.
     donor_effect_sd
-        Spread of a donor's gene-wise log factors (log ratios between donors' means then spread by .34; tumours of
-        different patients reach .65 to .85, which no method aligns well; unaffected tissue stays below both).
+        Spread of a donor's gene-wise log factors. Log ratios between two donors' mean profiles then spread by .34,
+        between a cortex donor's adjacent sections (.1) and tumours of different patients (.65 to .85).
     donor_domain_effect_sd
         Spread of what a donor adds to a domain's programme: a domain is not quite the same in two people.
     donor_composition_sd
