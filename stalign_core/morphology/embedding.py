@@ -1,0 +1,160 @@
+"""From a section and its image to one vector per spot."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stalign_core import keys
+from stalign_core.images import open_slide
+from stalign_core.morphology.encoders import Encoder, EncoderRecord, load_encoder, record_of
+from stalign_core.morphology.patches import PatchReader, patch_side, prefetched
+from stalign_core.progress import Progress, silent
+from stalign_core.readers.facts import SampleFacts
+from stalign_core.settings import EncoderSettings, MorphologySettings
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+@dataclass(frozen=True)
+class MorphologyEmbedding:
+    """The vectors of a section's spots.
+
+    Parameters
+    ----------
+    features
+        (n, n_features) float32; zeros where a spot has no patch.
+    observed
+        (n,) whether a spot has a patch.
+    facts
+        Plain JSON values: the encoder's record, device, precision, weights and their SHA-256, the side of a patch
+        in pixels, spots observed and not, patches per second.
+    """
+
+    features: NDArray[np.float32]
+    observed: NDArray[np.bool_]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def embed_section(
+    section: AnnData,
+    encoder_name: str,
+    encoder: EncoderSettings,
+    settings: MorphologySettings,
+    progress: Progress | None = None,
+) -> MorphologyEmbedding:
+    """Encode the patches of one section; the encoder is loaded only where there is an image.
+
+    For several sections, load the encoder once with `load_encoder` and call `embed_with`.
+
+    Parameters
+    ----------
+    section
+        As the readers give it.
+    encoder_name
+        Its name among the study's encoders.
+    encoder
+        Model and checkpoint.
+    settings
+        Size of a patch, batch size and device.
+    progress
+        Told the patches done.
+
+    Raises
+    ------
+    ImageError
+        If the image cannot be read.
+    EncoderError
+        If the encoder's weights cannot be had, read or fitted.
+    SettingsError
+        If the encoder is unknown.
+    """
+    if not section.uns[keys.STALIGN]["image"]:
+        record = record_of(encoder.model, f"encoders.{encoder_name}.model")
+        return without_image(section.n_obs, record)
+    return embed_with(load_encoder(encoder_name, encoder, settings.device), section, settings, progress)
+
+
+def embed_with(
+    encoder: Encoder, section: AnnData, settings: MorphologySettings, progress: Progress | None = None
+) -> MorphologyEmbedding:
+    """Encode the patches of one section with an encoder that is loaded.
+
+    Parameters
+    ----------
+    encoder
+        From `load_encoder`.
+    section, settings, progress
+        As in `embed_section`.
+
+    Raises
+    ------
+    ImageError
+        If the image cannot be read.
+    EncoderError
+        If the encoder fails.
+    """
+    facts = SampleFacts.from_dict(section.uns[keys.STALIGN])
+    if not facts.image:
+        return without_image(section.n_obs, encoder.record)
+    side = patch_side(settings.patch_diameters, facts.spot_diameter, facts.image_scale)
+    centers = np.asarray(section.obsm[keys.SPATIAL], dtype=np.float64) * facts.image_scale
+    what = f"encoding patches of {_name(section)}"
+    started = time.perf_counter()
+    with open_slide(facts.image) as slide:
+        reader = PatchReader(slide, centers, side)
+        features = _encode(encoder, reader, settings.batch_size, what, progress or silent)
+        image_size = [slide.width, slide.height]
+    seconds = time.perf_counter() - started
+    return MorphologyEmbedding(
+        features=features,
+        observed=reader.observed,
+        facts={
+            "encoder": encoder.record.to_dict(),
+            **encoder.facts,
+            "image_kind": facts.image_kind,
+            "image_size": image_size,
+            "patch_pixels": side,
+            "batch_size": settings.batch_size,
+            "n_observed": reader.n_observed,
+            "n_unobserved": section.n_obs - reader.n_observed,
+            "seconds": round(seconds, 3),
+            "patches_per_second": round(reader.n_observed / seconds, 1),
+        },
+    )
+
+
+def without_image(n_spots: int, record: EncoderRecord) -> MorphologyEmbedding:
+    """The embedding of a section without an image: zeros, with no spot observed."""
+    return MorphologyEmbedding(
+        features=np.zeros((n_spots, record.n_features), dtype=np.float32),
+        observed=np.zeros(n_spots, dtype=np.bool_),
+        facts={
+            "encoder": record.to_dict(),
+            "image_kind": "none",
+            "n_observed": 0,
+            "n_unobserved": n_spots,
+        },
+    )
+
+
+def _name(section: AnnData) -> str:
+    return f"sample {section.obs[keys.SAMPLE].iloc[0]}" if section.n_obs else "a section without spots"
+
+
+def _encode(
+    encoder: Encoder, reader: PatchReader, batch_size: int, what: str, progress: Progress
+) -> NDArray[np.float32]:
+    features = np.zeros((len(reader.observed), encoder.record.n_features), dtype=np.float32)
+    n_done = 0
+    progress(what, n_done, reader.n_observed)
+    for spots, patches in prefetched(reader.batches(batch_size, encoder.prepare)):
+        features[spots] = encoder.encode(patches)
+        n_done += len(spots)
+        progress(what, n_done, reader.n_observed)
+    return features

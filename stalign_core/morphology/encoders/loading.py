@@ -1,0 +1,132 @@
+"""What every encoder offers, and how one is made ready from the settings."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stalign_core.errors import EncoderError, SettingsError
+from stalign_core.images.pixels import Pixels
+from stalign_core.morphology.encoders import texture
+from stalign_core.morphology.encoders.records import RECORDS, EncoderRecord, record_of
+from stalign_core.morphology.encoders.weights import file_sha256, find_weights
+from stalign_core.settings import EncoderSettings
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class Encoder(Protocol):
+    """A function from image patches to vectors."""
+
+    record: EncoderRecord
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Device, precision and weights, in plain JSON values."""
+        ...
+
+    def prepare(self, patch: Pixels) -> Pixels:
+        """A square patch of any side as (input_size, input_size, 3) uint8; safe in several threads."""
+        ...
+
+    def encode(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(n, input_size, input_size, 3) prepared patches as (n, n_features) features."""
+        ...
+
+
+class TextureEncoder:
+    """The weight-free encoder: see `stalign_core.morphology.encoders.texture`."""
+
+    def __init__(self) -> None:
+        self.record = RECORDS["texture"]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """It runs on the CPU and has no weights."""
+        return {
+            "device": "cpu",
+            "precision": "float32",
+            "weights": "",
+            "weights_sha256": "",
+            "batch_size_reduced_to": None,
+        }
+
+    def prepare(self, patch: Pixels) -> Pixels:
+        """Resize one patch."""
+        return texture.prepare(patch)
+
+    def encode(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Statistics of prepared patches."""
+        return texture.texture_features(patches)
+
+
+def load_encoder(encoder_name: str, encoder: EncoderSettings, device: Device = "auto") -> Encoder:
+    """Make an encoder ready: find its weights, build it, and put it on its device.
+
+    Parameters
+    ----------
+    encoder_name
+        Its name among the study's encoders, for errors.
+    encoder
+        Model and checkpoint.
+    device
+        ``auto`` takes a GPU where there is one.
+
+    Raises
+    ------
+    SettingsError
+        If the model is unknown, or ``cuda`` is asked for where there is none.
+    EncoderError
+        If weights cannot be had, read or fitted.
+    """
+    record = record_of(encoder.model, f"encoders.{encoder_name}.model")
+    if not record.needs_weights:
+        _refuse_weights(record, encoder_name, encoder)
+        return TextureEncoder()
+    from stalign_core.morphology.encoders.network import NetworkEncoder
+
+    weights = find_weights(record, encoder_name, encoder.weights)
+    return NetworkEncoder(record, weights, _device(device))
+
+
+def describe_encoder(encoder_name: str, encoder: EncoderSettings) -> dict[str, Any]:
+    """Everything that decides an encoder's output, in plain JSON values, without building or downloading it.
+
+    A local checkpoint counts by its content, published weights by their repository.
+
+    Raises
+    ------
+    SettingsError
+        If the model is unknown.
+    EncoderError
+        If the local checkpoint is missing.
+    """
+    record = record_of(encoder.model, f"encoders.{encoder_name}.model")
+    if not record.needs_weights:
+        _refuse_weights(record, encoder_name, encoder)
+    local = encoder.weights is not None
+    return {
+        "record": record.to_dict(),
+        "weights_sha256": file_sha256(find_weights(record, encoder_name, encoder.weights)) if local else "",
+    }
+
+
+def _refuse_weights(record: EncoderRecord, encoder_name: str, encoder: EncoderSettings) -> None:
+    if encoder.weights is not None:
+        raise EncoderError(
+            f"encoders.{encoder_name}.weights",
+            f"is set, but {record.name} has no weights",
+            remedy="remove the setting",
+        )
+
+
+def _device(wanted: Device) -> str:
+    import torch
+
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(
+            "morphology.device", "is 'cuda', but PyTorch sees no GPU", remedy="set it to 'auto' or 'cpu'"
+        )
+    return "cpu" if wanted == "cpu" or not torch.cuda.is_available() else "cuda"
