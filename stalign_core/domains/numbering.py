@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,6 @@ def rename(clusters: npt.NDArray[np.integer[Any]], names: dict[int, str]) -> npt
     return np.array([names[int(cluster_id)] for cluster_id in ids], dtype=object)[codes]
 
 
-def domain_order(domain: str) -> tuple[str, int, str]:
-    """Sort key that puts domain 10 after domain 9, within its donor."""
-    prefix, _, number = domain.rpartition(":")
-    return (prefix, int(number), "") if number.isdigit() else (prefix, 0, number)
+def natural_order(name: str) -> str:
+    """Sort key by which domain 10 comes after domain 9, and section_10 after section_9."""
+    return re.sub(r"[0-9]+", lambda number: number.group().zfill(12), name)

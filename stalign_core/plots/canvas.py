@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from stalign_core.plots.palette import MISSING_COLOR
@@ -11,9 +13,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DOTS_PER_INCH: Final = 110
+_LEGEND_ROWS: Final = 16
+_MAX_LEGEND_ENTRIES: Final = 48
 THUMBNAIL_BYTES: Final = 90_000
-_THUMBNAIL_WIDTHS: Final = (1400, 1100, 900, 700, 550, 400, 300, 200, 100, 50)
-_THUMBNAIL_COLORS: Final = 128
+_THUMBNAIL_WIDTHS: Final = (1200, 1000, 900, 800, 700, 600, 500, 400, 300, 200, 100, 50)
+_THUMBNAIL_COLORS: Final = 64
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -34,22 +38,40 @@ def to_png(figure: Figure) -> bytes:
 
 
 def add_legend(figure: Figure, title: str, colors: dict[str, str]) -> None:
-    """Name each colour to the right of all panels."""
+    """Name each colour to the right of all panels; see `legend_width` for the room it takes."""
     from matplotlib.lines import Line2D
 
     handles = [
         Line2D([], [], linestyle="", marker="o", markersize=8, color=color, label=name)
-        for name, color in colors.items()
+        for name, color in legend_entries(colors).items()
     ]
     figure.legend(
         handles=handles,
         title=title,
         loc="outside right upper",
         frameon=False,
-        ncols=1 + (len(handles) - 1) // 24,
+        ncols=_legend_columns(len(handles)),
         alignment="left",
         handletextpad=0.2,
     )
+
+
+def legend_width(names: Iterable[str]) -> float:
+    """Inches that a legend of these names takes."""
+    lengths = [len(name) for name in names]
+    return _legend_columns(len(lengths)) * (0.55 + 0.085 * max(lengths, default=0))
+
+
+def legend_entries(colors: dict[str, str]) -> dict[str, str]:
+    """The colours that a legend can name; a last entry without a colour counts the others."""
+    if len(colors) <= _MAX_LEGEND_ENTRIES:
+        return colors
+    kept = dict(list(colors.items())[: _MAX_LEGEND_ENTRIES - 1])
+    return {**kept, f"and {len(colors) - len(kept)} more": "none"}
+
+
+def _legend_columns(n_entries: int) -> int:
+    return max(1, math.ceil(n_entries / _LEGEND_ROWS))
 
 
 def with_missing(colors: dict[str, str], is_missing: Any) -> dict[str, str]:

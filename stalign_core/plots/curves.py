@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from stalign_core.plots.canvas import new_figure, to_png
 from stalign_core.plots.palette import color_map
@@ -14,7 +15,7 @@ _LOG_SCALE_ABOVE: Final = 30
 """Largest over smallest value from which the axis is logarithmic."""
 
 
-def loss_curves(losses: Mapping[str, Sequence[float]], *, title: str = "") -> bytes:
+def loss_curves(losses: Mapping[str, Sequence[float] | npt.NDArray[Any]], *, title: str = "") -> bytes:
     """Draw each loss against the epoch.
 
     Parameters
@@ -28,6 +29,8 @@ def loss_curves(losses: Mapping[str, Sequence[float]], *, title: str = "") -> by
     -------
     PNG bytes.
     """
+    from matplotlib.ticker import MaxNLocator
+
     figure = new_figure(6.4, 3.8)
     ax = figure.subplots()
     colors = color_map(list(losses))
@@ -40,7 +43,7 @@ def loss_curves(losses: Mapping[str, Sequence[float]], *, title: str = "") -> by
         ax.set_yscale("log")
     ax.set_xlabel("epoch")
     ax.set_ylabel("loss")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(axis="y", color="#E5E5E5")
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)

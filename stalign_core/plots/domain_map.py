@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from stalign_core.domains.numbering import domain_order
-from stalign_core.plots.canvas import add_legend, new_figure, to_png, with_missing
+from stalign_core.domains.numbering import natural_order
+from stalign_core.plots.canvas import add_legend, legend_entries, legend_width, new_figure, to_png, with_missing
 from stalign_core.plots.palette import MISSING_COLOR, color_map
 
 if TYPE_CHECKING:
@@ -21,8 +21,13 @@ _LARGEST_PANEL: Final = 4.0
 _PAGE_SHAPE: Final = 1.6
 """Width over height that the grid of panels aims at."""
 
+_MARKER_OVERLAP: Final = 2 / math.sqrt(3)
+"""Marker over spacing: circles of this size just cover a hexagonal lattice."""
+
 _TITLE_HEIGHT: Final = 0.3
-_LEGEND_WIDTH: Final = 1.3
+_FONT_SIZES: Final = (5.0, 10.0)
+_CHARACTER_WIDTH: Final = 0.62
+"""Of the mean character, in font sizes."""
 
 
 def domain_map(
@@ -61,27 +66,42 @@ def domain_map(
     spots = pd.DataFrame({"sample": np.asarray(samples).astype(str), "group": np.asarray(domains, dtype=object)})
     spots["donor"] = "" if donors is None else np.asarray(donors).astype(str)
     spots[["x", "y"]] = np.asarray(positions, dtype=np.float64)
-    colors = color_map(sorted(spots["group"].dropna().astype(str).unique(), key=domain_order))
+    colors = color_map(sorted(spots["group"].dropna().astype(str).unique(), key=natural_order))
     spots["color"] = spots["group"].astype(str).map(colors).where(spots["group"].notna(), MISSING_COLOR)
-    panels = list(spots.groupby(["donor", "sample"], sort=True))
-    shape = float(np.median([_extent(panel)[1] / _extent(panel)[0] for _, panel in panels]))
-    n_columns = min(len(panels), max(1, math.ceil(math.sqrt(len(panels) * _PAGE_SHAPE * shape))))
-    n_rows = math.ceil(len(panels) / n_columns)
+    panels = sorted(
+        ((str(donor), str(sample), panel) for (donor, sample), panel in spots.groupby(["donor", "sample"])),
+        key=lambda item: (natural_order(item[0]), natural_order(item[1])),
+    )
+    shape = float(np.median([_extent(panel)[1] / _extent(panel)[0] for _, _, panel in panels]))
+    n_rows, n_columns = _grid(len(panels), shape)
     panel_width = min(_LARGEST_PANEL, _PAGE_WIDTH / n_columns)
     figure = new_figure(
-        n_columns * panel_width + _LEGEND_WIDTH, n_rows * (panel_width * shape + _TITLE_HEIGHT) + bool(title) * 0.4
+        n_columns * panel_width + legend_width([legend_title, *legend_entries(colors)]),
+        n_rows * (panel_width * shape + _TITLE_HEIGHT) + bool(title) * 0.4,
     )
     axes = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
     names_donors = spots["donor"].nunique() > 1
-    for ax, ((donor, sample), panel) in zip(axes, panels, strict=False):
+    for ax, (donor, sample, panel) in zip(axes, panels, strict=False):
         _draw_sample(ax, panel)
-        ax.set_title(f"{donor} · {sample}" if names_donors else sample, fontsize=10, pad=3)
+        _set_panel_title(ax, f"{donor} · {sample}" if names_donors else sample, panel_width)
     for ax in axes[len(panels) :]:
         ax.set_axis_off()
     if title:
         figure.suptitle(title, fontsize=12, x=0.01, horizontalalignment="left")
     add_legend(figure, legend_title, with_missing(colors, spots["group"].isna()))
     return to_png(figure)
+
+
+def _grid(n_panels: int, shape: float) -> tuple[int, int]:
+    """Rows and columns that come near the shape of a page and leave few places empty."""
+
+    def cost(n_columns: int) -> float:
+        n_rows = math.ceil(n_panels / n_columns)
+        n_empty = n_rows * n_columns - n_panels
+        return abs(math.log(n_columns / (n_rows * shape) / _PAGE_SHAPE)) + n_empty / n_panels
+
+    n_columns = min(range(1, n_panels + 1), key=cost)
+    return math.ceil(n_panels / n_columns), n_columns
 
 
 def _extent(panel: pd.DataFrame) -> tuple[float, float]:
@@ -99,10 +119,21 @@ def _spacing(panel: pd.DataFrame) -> float:
     return float(np.median(cKDTree(points).query(points, k=2)[0][:, 1])) or 1.0
 
 
+def _set_panel_title(ax: Axes, text: str, panel_width: float) -> None:
+    """Write a title in a size that fits the panel; a name too long even for the smallest loses its middle."""
+    points = 72 * panel_width
+    smallest, largest = _FONT_SIZES
+    n_fitting = int(points / (_CHARACTER_WIDTH * smallest))
+    if len(text) > n_fitting:
+        text = f"{text[: n_fitting // 2 - 1]}…{text[-(n_fitting // 2 - 1) :]}"
+    size = min(largest, points / (_CHARACTER_WIDTH * len(text)))
+    ax.set_title(text, fontsize=size, pad=3)
+
+
 def _draw_sample(ax: Axes, panel: pd.DataFrame) -> None:
     from matplotlib.collections import EllipseCollection
 
-    diameter = _spacing(panel)
+    diameter = _MARKER_OVERLAP * _spacing(panel)
     points = panel[["x", "y"]].to_numpy()
     ax.add_collection(
         EllipseCollection(

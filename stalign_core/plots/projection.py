@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from stalign_core.domains.numbering import domain_order
-from stalign_core.plots.canvas import new_figure, to_png, with_missing
+from stalign_core.domains.numbering import natural_order
+from stalign_core.metrics.neighborhoods import find_neighborhoods
+from stalign_core.plots.canvas import legend_entries, legend_width, new_figure, to_png, with_missing
 from stalign_core.plots.palette import MISSING_COLOR, color_map
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_SPOTS: Final = 2000
 _N_NEIGHBORS: Final = 15
+_N_EPOCHS: Final = 200
 _MIN_SPOTS: Final = 5
 """With fewer, the first two features stand for UMAP's axes."""
 
@@ -58,13 +60,20 @@ def project(embedding: npt.NDArray[Any], seed: int, max_spots: int = MAX_SPOTS) 
     if len(points) < _MIN_SPOTS:
         padded = np.pad(points, ((0, 0), (0, max(0, 2 - points.shape[1]))))
         return Projection(rows, padded[:, :2])
+    neighborhoods = find_neighborhoods(points, min(_N_NEIGHBORS, len(points) - 1))
     with warnings.catch_warnings():
         # numba and umap warn about matters of their own, such as missing optional packages.
         warnings.simplefilter("ignore")
         from umap import UMAP
 
         reducer = UMAP(
-            n_neighbors=min(_N_NEIGHBORS, len(points) - 1), init="pca", random_state=seed, n_jobs=1, low_memory=False
+            n_neighbors=neighborhoods.size,
+            # umap's own search calls a Python function for each of the n^2 pairs: 2 s for 2,000 spots.
+            precomputed_knn=(neighborhoods.indices, neighborhoods.distances),
+            n_epochs=_N_EPOCHS,
+            init="pca",
+            random_state=seed,
+            n_jobs=1,
         )
         coordinates = reducer.fit_transform(points)
     return Projection(rows, np.asarray(coordinates, dtype=np.float32))
@@ -86,17 +95,25 @@ def projection_figure(projection: Projection, colorings: dict[str, Any], *, titl
     -------
     PNG bytes.
     """
-    figure = new_figure(5.6 * len(colorings), 4.4 + bool(title) * 0.4)
+    colors_of = {name: _colors(groups) for name, groups in colorings.items()}
+    legends = [legend_width(legend_entries(colors)) for colors in colors_of.values()]
+    figure = new_figure(4.6 * len(colorings) + sum(legends), 4.4 + bool(title) * 0.4)
+    axes = figure.subplots(1, len(colorings), squeeze=False)[0]
     # Drawn in file order, the last donor would hide the others.
     order = np.random.default_rng(0).permutation(len(projection.rows))
-    for ax, (name, groups) in zip(figure.subplots(1, len(colorings), squeeze=False)[0], colorings.items(), strict=True):
-        drawn = pd.Series(np.asarray(groups, dtype=object))
-        colors = color_map(sorted(drawn.dropna().astype(str).unique(), key=domain_order))
-        _draw_points(ax, projection.coordinates[order], drawn.iloc[projection.rows[order]], colors)
+    for ax, (name, groups) in zip(axes, colorings.items(), strict=True):
+        drawn = pd.Series(np.asarray(groups, dtype=object)[projection.rows[order]])
+        _draw_points(ax, projection.coordinates[order], drawn, colors_of[name])
         ax.set_title(f"by {name}", fontsize=11)
     if title:
         figure.suptitle(title, fontsize=12, x=0.01, horizontalalignment="left")
     return to_png(figure)
+
+
+def _colors(groups: Any) -> dict[str, str]:
+    """Of all groups, drawn or not, so that one subsample is coloured as another."""
+    named = pd.Series(np.asarray(groups, dtype=object)).dropna().astype(str)
+    return color_map(sorted(named.unique(), key=natural_order))
 
 
 def _draw_points(
@@ -105,14 +122,15 @@ def _draw_points(
     is_missing = groups.isna()
     of_spot = groups.astype(str).map(colors).where(~is_missing, MISSING_COLOR)
     size = float(np.clip(12_000 / len(coordinates), 4, 30))
-    ax.scatter(coordinates[:, 0], coordinates[:, 1], s=size, c=of_spot.to_list(), linewidths=0, alpha=0.9)
-    for group, color in with_missing(colors, is_missing).items():
+    ax.scatter(coordinates[:, 0], coordinates[:, 1], s=size, c=of_spot.to_list(), linewidths=0)
+    entries = legend_entries(with_missing(colors, is_missing))
+    for group, color in entries.items():
         ax.scatter([], [], s=45, color=color, label=group)
     ax.legend(
         loc="center left",
         bbox_to_anchor=(1, 0.5),
         frameon=False,
-        ncols=1 + (len(colors) - 1) // 16,
+        ncols=1 + (len(entries) - 1) // 16,
         handletextpad=0.1,
         fontsize=9,
     )

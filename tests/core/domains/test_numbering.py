@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stalign_core.domains.assignment import assign_domains
-from stalign_core.domains.numbering import domain_names, domain_order, number_domains
+from stalign_core.domains.numbering import domain_names, natural_order, number_domains
 
 _SPOTS = np.array(["s_A", "s_B", "s_C", "s_D", "s_E", "s_F", "s_G"])
 _CLUSTERS = np.array([4, 0, 0, 0, 7, 4, 7])
@@ -34,8 +34,8 @@ def test_donor_scope_prefixes_the_donor() -> None:
 
 
 def test_domain_10_sorts_after_domain_9() -> None:
-    assert sorted(["10", "9", "1"], key=domain_order) == ["1", "9", "10"]
-    assert sorted(["b:2", "a:10", "a:9"], key=domain_order) == ["a:9", "a:10", "b:2"]
+    assert sorted(["10", "9", "1"], key=natural_order) == ["1", "9", "10"]
+    assert sorted(["b:2", "a:10", "a:9"], key=natural_order) == ["a:9", "a:10", "b:2"]
 
 
 def test_refined_and_unrefined_domains_share_their_names() -> None:
