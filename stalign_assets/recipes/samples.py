@@ -6,7 +6,7 @@ Within a donor each section is a part with its own key, so that a new section co
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -245,13 +245,14 @@ def _weights_file(study: Study, encoder: str) -> Path | None:
 
 
 def _embed_morphology(encoder: str, task: Task) -> None:
-    from stalign_core.morphology import embed_section
+    from stalign_core.morphology import embed_section, embed_with, load_encoder
     from stalign_core.sections import section_for_morphology
 
     raw = task.one(RAW)
     settings = task.settings
     weights = _weights_file(task.study, encoder)
     chosen = settings.encoders[encoder].model_copy(update={"weights": str(weights) if weights else None})
+    loaded = cache(lambda: load_encoder(encoder, chosen, settings.morphology.device))
     facts: dict[str, Any] = {}
     n_observed = 0
     for sample in samples_of(raw):
@@ -259,7 +260,10 @@ def _embed_morphology(encoder: str, task: Task) -> None:
         key = {**_part_key(raw, _MORPHOLOGY_VERSION, *files), "settings": task.key_settings}
         if not task.builder.reuse_part(sample, key):
             section = _load_for_morphology(raw, sample, section_for_morphology)
-            embedding = embed_section(section, encoder, chosen, settings.morphology, progress=task.progress)
+            if raw.json(f"{sample}.image.json")["image_sha256"]:
+                embedding = embed_with(loaded(), section, settings.morphology, task.progress)
+            else:
+                embedding = embed_section(section, encoder, chosen, settings.morphology)
             arrays = {"features": embedding.features, "observed": embedding.observed}
             task.builder.write_arrays(f"{sample}.safetensors", arrays, part=sample)
             task.builder.write_note(f"{sample}.facts.json", embedding.facts, part=sample)
