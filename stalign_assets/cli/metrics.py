@@ -31,20 +31,5 @@ def command(study: Path, sql: str | None, as_json: bool) -> None:
 
 
 def print_table(table: pd.DataFrame) -> None:
-    """Print a table with three decimals."""
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = Table(box=None, pad_edge=False)
-    for name in table.columns:
-        shown.add_column(str(name), justify="right" if table[name].dtype.kind in "if" else "left", no_wrap=True)
-    for row in table.itertuples(index=False):
-        shown.add_row(*(_cell(value) for value in row))
-    console = Console(highlight=False)
-    console.print(shown, soft_wrap=True, width=None if console.is_terminal else 200)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return "-" if value != value else f"{value:.3f}"  # noqa: PLR0124  NaN alone differs from itself
-    return str(value)
+    """Print a table with three decimals, whole however narrow the terminal is."""
+    click.echo(table.to_string(index=False, float_format=lambda value: f"{value:.3f}", na_rep="-"))

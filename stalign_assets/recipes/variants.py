@@ -434,7 +434,7 @@ def _measure(variant: str, task: Task) -> None:
     task.builder.write_table("metrics.parquet", pd.concat(tables, ignore_index=True))
     task.builder.write_json("skipped.json", skipped)
     n_domains = domains.manifest.settings["n_domains"]
-    task.builder.summary.update(n_domains=n_domains, **_headline(task, pd.concat(tables)))
+    task.builder.summary.update(n_domains_requested=n_domains, **_headline(task, pd.concat(tables)))
 
 
 def _headline(task: Task, table: Any) -> dict[str, float]:

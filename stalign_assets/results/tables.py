@@ -229,7 +229,7 @@ def _metric_rows(study: Study, artifact: Artifact) -> pd.DataFrame:
         representation=chosen.representation,
         encoder=chosen.encoder,
         method=chosen.correction,
-        n_domains=artifact.manifest.summary["n_domains"],
+        n_domains=artifact.manifest.summary["n_domains_requested"],
         seed=artifact.manifest.seed,
     )[list(METRIC_COLUMNS)]
 
