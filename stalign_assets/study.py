@@ -162,8 +162,7 @@ def _cohort_to_table(cohort: Cohort) -> dict[str, Any]:
 
 def _cohort_from_table(table: dict[str, Any]) -> Cohort:
     paths = ("path", "image", "annotation", "sheet")
-    samples = [
-        Sample(**{name: Path(value) if name in paths else value for name, value in row.items()})
-        for row in table["samples"]
+    rows: list[dict[str, Any]] = [
+        {name: Path(value) if name in paths else value for name, value in row.items()} for row in table["samples"]
     ]
-    return Cohort(Path(table["sheet"]), tuple(samples))
+    return Cohort(Path(table["sheet"]), tuple(Sample(**row) for row in rows))

@@ -111,7 +111,7 @@ def section_for_morphology(sample: str, spots: pd.DataFrame, image: Mapping[str,
 
 def _labels_of(section: AnnData) -> np.ndarray[Any, Any]:
     labels = section.obs[keys.LABEL].astype(object)
-    return labels.where(labels.notna(), None).to_numpy(dtype=object)
+    return np.asarray(labels.where(labels.notna(), None).to_numpy(dtype=object))
 
 
 def _spots_off_image(section: AnnData, facts: SampleFacts) -> int:

@@ -219,8 +219,9 @@ def _lay_out_grids(task: Task) -> None:
         kind = raw.json(f"{sample}.lattice.json")["lattice"]
         rows, columns = ("y", "x") if kind == "irregular" else ("array_row", "array_col")
         lattice = pack_lattice(spots[rows], spots[columns], kind)
-        arrays = {"lattice": lattice, "positions": lattice_positions(lattice, kind)}
-        task.builder.write_arrays(f"{sample}.safetensors", arrays, part=sample)
+        task.builder.write_arrays(
+            f"{sample}.safetensors", {"lattice": lattice, "positions": lattice_positions(lattice, kind)}, part=sample
+        )
 
 
 def _morphology_settings(encoder: str, context: KeyContext) -> Mapping[str, Any]:
@@ -264,8 +265,11 @@ def _embed_morphology(encoder: str, task: Task) -> None:
                 embedding = embed_with(loaded(), section, settings.morphology, task.progress)
             else:
                 embedding = embed_section(section, encoder, chosen, settings.morphology)
-            arrays = {"features": embedding.features, "observed": embedding.observed}
-            task.builder.write_arrays(f"{sample}.safetensors", arrays, part=sample)
+            task.builder.write_arrays(
+                f"{sample}.safetensors",
+                {"features": embedding.features, "observed": embedding.observed},
+                part=sample,
+            )
             task.builder.write_note(f"{sample}.facts.json", embedding.facts, part=sample)
             task.builder.write_json(f"{sample}.observed.json", int(embedding.observed.sum()), part=sample)
         facts[sample] = task.builder.read_json(f"{sample}.facts.json")
@@ -309,7 +313,7 @@ def _read_external(representation: str, task: Task) -> None:
     samples = {sample.sample: sample for sample in task.study.cohort.samples_of(task.partition)}
     for name in samples_of(raw):
         barcodes = raw.table(f"{name}.spots.parquet")["barcode"].to_numpy(dtype=object)
-        features = read_external_representation(samples[name], settings, barcodes)
+        features = read_external_representation(samples[name], settings, barcodes.tolist())
         task.builder.write_arrays(f"{name}.safetensors", {"features": features})
     task.builder.summary["n_samples"] = len(samples)
 

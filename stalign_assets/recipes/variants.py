@@ -191,7 +191,7 @@ def _correct_embedding(
 def _fit_scvi(task: Task, panel_asset: str, batches: np.ndarray[Any, Any]) -> CorrectionResult:
     from scipy.sparse import vstack
 
-    from stalign_core.correction import fit_scvi
+    from stalign_core.correction.scvi import fit_scvi
 
     panel = task.one(panel_asset).table("panel.parquet")["gene"].to_numpy(dtype=object)
     blocks = []
@@ -202,10 +202,10 @@ def _fit_scvi(task: Task, panel_asset: str, batches: np.ndarray[Any, Any]) -> Co
     return fit_scvi(
         vstack(blocks, format="csr"),
         batches,
-        task.settings.correction.scvi,
+        task.settings.correction,
         n_latent=task.settings.expression.n_components,
         seed=task.settings.seed,
-        genes=panel,
+        genes=panel.tolist(),
         progress=task.progress,
     )
 

@@ -85,7 +85,7 @@ def json_hash(value: Any) -> str:
 def _feed_array(sha: Any, name: str, array: np.ndarray) -> None:
     array = np.ascontiguousarray(array)
     sha.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
-    sha.update(memoryview(array.reshape(-1)).cast("B") if array.size else b"")
+    sha.update(array.reshape(-1).view(np.uint8).data if array.size else b"")
 
 
 def _feed_column(sha: Any, name: str, column: pd.Series) -> None:

@@ -1,0 +1,281 @@
+"""The whole recipe on one AnnData in memory: for notebooks, and for cohorts that fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stalign_core import keys
+from stalign_core.correction.registry import METHODS
+from stalign_core.errors import InputDataError, SettingsError
+from stalign_core.progress import Progress, silent
+from stalign_core.readers.facts import SampleFacts
+from stalign_core.settings import CorrectionMethod, EncoderSettings, Settings
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from stalign_core.aestetik import Aestetik
+
+Features = NDArray[np.float32]
+
+
+def integrate(
+    adata: AnnData,
+    n_domains: int,
+    method: CorrectionMethod = "harmony",
+    *,
+    seed: int = 0,
+    encoder: str = "texture",
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Aestetik:
+    """Align the samples of a cohort and name their domains, in place.
+
+    The steps, and their results, are those of a study's cohort scope with the same settings and seed.
+
+    Parameters
+    ----------
+    adata
+        From `stalign_core.read_cohort`: raw counts in X, obs ``sample``, ``donor``, ``array_row``, ``array_col``,
+        obsm ``spatial``, and the samples' facts in uns.
+    n_domains
+        K, how many domains to look for.
+    method
+        What corrects expression: ``"uncorrected"``, ``"harmony"``, ``"scanorama"`` or ``"scvi"``.
+    seed
+        Every random choice follows from it; global random states are not touched.
+    encoder
+        Name of the morphology encoder among ``settings.encoders``.
+    settings
+        Everything else; the defaults of a new study unless given.
+    progress
+        Told what is being done.
+
+    Returns
+    -------
+    The fitted model. ``adata`` gains obsm ``X_pca``, ``X_morphology``, ``X_morphology_pca``, the corrected
+    ``X_pca_harmony``, ``X_scanorama`` or ``X_scVI`` with ``X_morphology_pca_harmony``, and ``X_aestetik``; obs
+    ``domain``, ``domain_unrefined`` and ``has_morphology``.
+
+    Raises
+    ------
+    StalignError
+        If the data, the method or a setting cannot stand; ``adata`` then keeps what was finished.
+    """
+    if method not in METHODS:
+        raise SettingsError("method", f"is '{method}'", expected="one of " + ", ".join(METHODS))
+    chosen = settings or Settings()
+    if encoder not in chosen.encoders:
+        raise SettingsError("encoder", f"is '{encoder}'", expected="one of " + ", ".join(chosen.encoders))
+    run = _Integration(adata, chosen, seed, progress or silent)
+    run.reduce_expression()
+    run.embed_morphology(encoder, chosen.encoders[encoder])
+    run.correct(method)
+    model = run.train(method, n_domains)
+    run.name_domains(n_domains)
+    return model
+
+
+@dataclass
+class _Integration:
+    adata: AnnData
+    settings: Settings
+    seed: int
+    progress: Progress
+
+    @cached_property
+    def samples(self) -> dict[str, NDArray[np.intp]]:
+        """Rows of each sample."""
+        names = self.adata.obs[keys.SAMPLE].to_numpy(dtype=object)
+        return {name: np.flatnonzero(names == name) for name in sorted(set(names))}
+
+    @cached_property
+    def facts(self) -> dict[str, SampleFacts]:
+        try:
+            found = self.adata.uns[keys.STALIGN]["samples"]
+            return {name: SampleFacts.from_dict(found[name]) for name in self.samples}
+        except KeyError as error:
+            raise InputDataError(
+                "adata.uns['stalign']",
+                f"says nothing of {error}",
+                expected="the facts that read_cohort keeps",
+                remedy="read the samples with stalign_core.read_cohort",
+            ) from None
+
+    @cached_property
+    def genes(self) -> NDArray[np.object_]:
+        return self.adata.var_names.to_numpy(dtype=object)
+
+    @cached_property
+    def panel(self) -> NDArray[np.object_]:
+        from stalign_core.expression.gene_statistics import gene_histogram
+        from stalign_core.expression.panel import select_panel
+
+        expression = self.settings.expression
+        histograms = {
+            name: gene_histogram(self.adata.X[rows], self.genes, where=f"sample {name}")
+            for name, rows in self.samples.items()
+        }
+        return select_panel(histograms, expression.n_top_genes, expression.min_spots_per_gene).genes
+
+    @cached_property
+    def batches(self) -> NDArray[np.object_]:
+        column = keys.SAMPLE if self.settings.correction.covariate == "sample" else keys.DONOR
+        batches: NDArray[np.object_] = np.asarray(self.adata.obs[column], dtype=object)
+        return batches
+
+    @cached_property
+    def cells(self) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Lattice cell and isotropic position of each spot."""
+        from stalign_core.grid import lattice_positions, pack_lattice
+
+        lattice = np.zeros((self.adata.n_obs, 2), dtype=np.int32)
+        positions = np.zeros((self.adata.n_obs, 2))
+        for name, rows in self.samples.items():
+            kind = self.facts[name].lattice
+            place = self.adata.obs.iloc[rows][[keys.ARRAY_ROW, keys.ARRAY_COL]].to_numpy()
+            if kind == "irregular":
+                place = self.adata.obsm[keys.SPATIAL][rows][:, ::-1]
+            lattice[rows] = pack_lattice(place[:, 0], place[:, 1], kind)
+            positions[rows] = lattice_positions(lattice[rows], kind)
+        return lattice, positions
+
+    def reduce_expression(self) -> None:
+        """Principal components over the panel."""
+        from stalign_core.expression.basis import ExpressionMoments, fit_expression_basis
+
+        expression = self.settings.expression
+        seen = ExpressionMoments.empty(self.panel, expression.target_sum, expression.scaling)
+        for done, (name, rows) in enumerate(self.samples.items()):
+            self.progress(f"expression of {name}", done, len(self.samples))
+            seen.add_sample(name, self.adata.X[rows], self.genes)
+        basis = fit_expression_basis(seen, expression.n_components)
+        self._keep(keys.X_PCA, {name: basis.project(self.adata.X[rows], self.genes, name) for name, rows in self._rows})
+
+    def embed_morphology(self, name: str, encoder: EncoderSettings) -> None:
+        """Encode patches, and reduce their vectors to principal components."""
+        from stalign_core.expression.dense_basis import DenseMoments, fit_dense_basis
+        from stalign_core.morphology import embed_section, embed_with, load_encoder
+
+        loaded = None
+        features, observed = {}, {}
+        for sample, rows in self.samples.items():
+            section = self.adata[rows].copy()
+            section.uns[keys.STALIGN] = self.facts[sample].to_dict()
+            if self.facts[sample].image:
+                loaded = loaded or load_encoder(name, encoder, self.settings.morphology.device)
+                found = embed_with(loaded, section, self.settings.morphology, self.progress)
+            else:
+                found = embed_section(section, name, encoder, self.settings.morphology)
+            features[sample], observed[sample] = found.features, found.observed
+        seen = DenseMoments.empty(next(iter(features.values())).shape[1])
+        for sample, vectors in features.items():
+            seen.add_rows(vectors, observed[sample], where=sample)
+        basis = fit_dense_basis(seen, self.settings.morphology.n_components)
+        self._keep(keys.X_MORPHOLOGY, features)
+        self._keep(
+            keys.X_MORPHOLOGY_PCA,
+            {sample: basis.project(vectors, observed[sample], where=sample) for sample, vectors in features.items()},
+        )
+        has_morphology = np.zeros(self.adata.n_obs, dtype=bool)
+        for sample, rows in self.samples.items():
+            has_morphology[rows] = observed[sample]
+        self.adata.obs[keys.HAS_MORPHOLOGY] = has_morphology
+
+    def correct(self, method: CorrectionMethod) -> None:
+        """Correct expression by `method`, and morphology by Harmony unless nothing is to be corrected."""
+        from stalign_core.correction import correct_embedding, correct_where_present
+        from stalign_core.correction.scvi import fit_scvi
+
+        if method == "uncorrected":
+            return
+        self.progress(f"correction by {method}", 0, 1)
+        correction = self.settings.correction
+        if method == "scvi":
+            columns = self.adata.var_names.get_indexer(self.panel)
+            result = fit_scvi(
+                self.adata.X[:, columns],
+                self.batches,
+                correction,
+                n_latent=self.settings.expression.n_components,
+                seed=self.seed,
+                genes=self.panel.tolist(),
+                progress=self.progress,
+            )
+        else:
+            result = correct_embedding(method, self.adata.obsm[keys.X_PCA], self.batches, correction, self.seed)
+        self.adata.obsm[keys.EXPRESSION_KEY_OF_METHOD[method]] = result.features
+        self.adata.obsm[keys.X_MORPHOLOGY_HARMONY] = correct_where_present(
+            "harmony",
+            self.adata.obsm[keys.X_MORPHOLOGY_PCA],
+            self.adata.obs[keys.HAS_MORPHOLOGY].to_numpy(),
+            self.batches,
+            correction,
+            self.seed,
+        ).features
+
+    def train(self, method: CorrectionMethod, n_domains: int) -> Aestetik:
+        """Train the model on the corrected features, and embed every spot."""
+        from stalign_core.aestetik import Aestetik
+
+        corrected = method != "uncorrected"
+        inputs: dict[str, Any] = {
+            "expression": self.adata.obsm[keys.EXPRESSION_KEY_OF_METHOD[method]],
+            "morphology": self.adata.obsm[keys.X_MORPHOLOGY_HARMONY if corrected else keys.X_MORPHOLOGY_PCA],
+            "lattice": self.cells[0],
+            "sample": self._codes(),
+            "has_morphology": self.adata.obs[keys.HAS_MORPHOLOGY].to_numpy(),
+        }
+        model = Aestetik(self.settings.aestetik, seed=self.seed)
+        model.fit(**inputs, n_domains=n_domains, progress=self.progress)
+        self.adata.obsm[keys.X_AESTETIK] = model.embed(**inputs)
+        return model
+
+    def name_domains(self, n_domains: int) -> None:
+        """Cluster the embeddings, and refine the domains by the nearest spots."""
+        import pandas as pd
+
+        from stalign_core.domains import assign_domains
+
+        domains = self.settings.domains
+        found = assign_domains(
+            self.adata.obsm[keys.X_AESTETIK],
+            n_domains,
+            domains.clusterer,
+            self.seed,
+            spot_names=self.adata.obs_names.to_numpy(dtype=object),
+            nearest=self._nearest(domains.refine_neighbors) if domains.refine else None,
+        )
+        self.adata.obs[keys.DOMAIN] = pd.Categorical(found.domain)
+        self.adata.obs[keys.DOMAIN_UNREFINED] = pd.Categorical(found.domain_unrefined)
+
+    @property
+    def _rows(self) -> list[tuple[str, NDArray[np.intp]]]:
+        return list(self.samples.items())
+
+    def _codes(self) -> NDArray[np.int64]:
+        codes = np.zeros(self.adata.n_obs, dtype=np.int64)
+        for code, rows in enumerate(self.samples.values()):
+            codes[rows] = code
+        return codes
+
+    def _nearest(self, n_neighbors: int) -> NDArray[np.int64]:
+        from stalign_core.grid import nearest_spots
+
+        nearest = np.full((self.adata.n_obs, n_neighbors), -1, dtype=np.int64)
+        for rows in self.samples.values():
+            within = nearest_spots(self.cells[1][rows], n_neighbors)
+            nearest[rows] = np.where(within >= 0, rows[within], -1)
+        return nearest
+
+    def _keep(self, key: str, per_sample: dict[str, Features]) -> None:
+        first = next(iter(per_sample.values()))
+        stacked = np.zeros((self.adata.n_obs, first.shape[1]), dtype=np.float32)
+        for name, rows in self.samples.items():
+            stacked[rows] = per_sample[name]
+        self.adata.obsm[key] = stacked
