@@ -266,10 +266,7 @@ def fit_expression_basis(seen: ExpressionMoments, n_components: int) -> Expressi
             expected="more spots than components and at least as many genes",
             remedy="lower expression.n_components, or add samples",
         )
-    if seen.scaling == "cohort":
-        deviations = seen.moments.deviations()
-    else:
-        deviations = np.ones(n_genes)
+    deviations = seen.moments.deviations() if seen.scaling == "cohort" else np.ones(n_genes)
     covariance = seen.moments.covariance()
     covariance /= deviations
     covariance /= deviations[:, None]
@@ -290,6 +287,5 @@ def fit_expression_basis(seen: ExpressionMoments, n_components: int) -> Expressi
 
 def _standardised_blocks(values: csr_matrix, scale: SampleScale) -> Iterator[Matrix]:
     for block in dense_blocks(values):
-        block -= scale.means
-        block /= scale.deviations
-        yield np.clip(block, -CLIP, CLIP, out=block)
+        standardised = (block - scale.means) / scale.deviations
+        yield np.clip(standardised, -CLIP, CLIP, out=standardised)

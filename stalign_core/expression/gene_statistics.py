@@ -166,8 +166,7 @@ def _checked_genes(
 
 
 def _checked_counts(data: NDArray[Any], where: str) -> NDArray[np.int64]:
-    # NaN compares unequal to everything, so the test of wholeness catches it too.
-    values = data.astype(np.int64)
+    values = np.where(np.isfinite(data), data, -1).astype(np.int64)
     if not np.array_equal(values, data) or (values < 0).any():
         raise InputDataError(
             where, "holds negative or fractional values", expected="raw counts", remedy="give unnormalised counts"

@@ -20,6 +20,9 @@ from stalign_core.expression.gene_statistics import GENE, N_SPOTS, GeneHistogram
 LOESS_SPAN = 0.3
 """Share of the genes that each local fit of variance on mean uses; scanpy's default."""
 
+FEWEST_VARYING_GENES = 16
+"""With fewer points no local fit succeeds, and below five skmisc's compiled code ends the process."""
+
 MEDIAN_RANK = "median_rank"
 N_SAMPLES = "n_samples"
 VARIANCE = "normalised_variance"
@@ -141,19 +144,25 @@ def _predicted_deviation(mean: NDArray[np.float64], variance: NDArray[np.float64
     from skmisc.loess import loess
 
     varies = variance > 0
+    if varies.sum() < FEWEST_VARYING_GENES:
+        raise _too_small(sample, int(varies.sum()), f"expected at least {FEWEST_VARYING_GENES}")
     log_variance = np.zeros(len(mean))
     try:
         model = loess(np.log10(mean[varies]), np.log10(variance[varies]), span=LOESS_SPAN, degree=2)
         model.fit()
         log_variance[varies] = model.outputs.fitted_values
     except ValueError as error:
-        raise InputDataError(
-            f"sample {sample}",
-            f"has too few genes that vary ({int(varies.sum())}) to relate their variance to their mean ({error})",
-            remedy="leave the sample out, or raise expression.min_spots_per_gene",
-        ) from None
+        raise _too_small(sample, int(varies.sum()), str(error)) from None
     deviation: NDArray[np.float64] = np.sqrt(10**log_variance)
     return deviation
+
+
+def _too_small(sample: str, n_genes: int, detail: str) -> InputDataError:
+    return InputDataError(
+        f"sample {sample}",
+        f"has too few different genes that vary ({n_genes}) to relate their variance to their mean ({detail})",
+        remedy="leave the sample out, or raise expression.min_spots_per_gene",
+    )
 
 
 def _ranked(
@@ -164,12 +173,13 @@ def _ranked(
 ) -> pd.DataFrame:
     # The default sort breaks ties as scanpy's does on the same machine; a stable one would choose other genes.
     ranks = np.argsort(np.argsort(-variances, axis=1), axis=1).astype(np.float32)
-    ranks[ranks >= n_top_genes] = np.nan
+    among_top = ranks < n_top_genes
+    median_rank = np.ma.median(np.ma.masked_array(ranks, ~among_top), axis=0)  # type: ignore[no-untyped-call]
     table = pd.DataFrame(
         {
             GENE: genes,
-            MEDIAN_RANK: np.ma.median(np.ma.masked_invalid(ranks), axis=0).filled(np.nan),
-            N_SAMPLES: np.isfinite(ranks).sum(axis=0),
+            MEDIAN_RANK: median_rank.filled(np.nan),
+            N_SAMPLES: among_top.sum(axis=0),
             VARIANCE: variances.mean(axis=0),
             N_SPOTS: n_spots_seen,
         }

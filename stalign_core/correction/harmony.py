@@ -1,0 +1,190 @@
+"""Harmony, through harmonypy, with the terms that mapping new samples needs.
+
+harmonypy keeps the soft clusters but not the regression that corrects within them, so the regression is done once
+more here from the final clusters: each cluster's features are regressed, weighted by membership, on an intercept and
+one indicator per batch, the batches' coefficients shrunk by a ridge that grows with the cluster's expected size
+(Korsunsky et al. 2019, equations of the mixture of experts; Patikas et al. 2025 for the ridge). A spot's corrected
+features are its own minus its memberships times its batch's coefficients.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stalign_core.correction.result import (
+    Batches,
+    CorrectionResult,
+    Features,
+    batch_codes,
+    check_features,
+    unchanged,
+)
+from stalign_core.errors import CorrectionError
+
+if TYPE_CHECKING:
+    from stalign_core.settings import CorrectionSettings
+
+Matrix = NDArray[np.float64]
+
+SIGMA: Final = 0.1
+"""Width of the soft clusters; harmonypy's default."""
+RIDGE_SHARE: Final = 0.2
+"""Ridge of a batch in a cluster, as a share of the spots expected there; harmonypy's default (alpha)."""
+SMALLEST_SHARE: Final = 1e-5
+"""A batch with less of itself in a cluster is not corrected there; harmonypy's default."""
+SPOTS_PER_CLUSTER: Final = 30
+MOST_CLUSTERS: Final = 100
+FEWEST_SPOTS: Final = 20
+"""Harmony updates its clusters in twenty blocks of spots, none of which may be empty."""
+
+
+def correct(features: Features, batches: Batches, settings: CorrectionSettings, seed: int) -> CorrectionResult:
+    """Correct features by Harmony.
+
+    Parameters
+    ----------
+    features
+        (n_spots, n_components).
+    batches
+        (n_spots,) str.
+    settings
+        `settings.harmony` is used.
+    seed
+        Of the initial clusters and of the order of updates.
+
+    Returns
+    -------
+    CorrectionResult
+        With the arrays ``centroids`` (n_clusters, n_components; unit rows), ``intercepts`` (n_clusters, n_components),
+        ``coefficients`` (n_clusters, n_batches, n_components), ``cluster_sizes`` (n_clusters, n_batches; summed
+        memberships), ``cluster_sums`` (n_clusters, n_components; corrected features summed by membership) and
+        ``memberships`` (n_spots, n_clusters; float32), and the batch names in the facts.
+
+    Raises
+    ------
+    CorrectionError
+        If the features cannot be corrected.
+    """
+    check_features(features, "harmony")
+    names, codes = batch_codes(batches, len(features), "harmony")
+    if len(names) == 1:
+        return unchanged(features, "there is one batch only")
+    if len(features) < FEWEST_SPOTS:
+        raise CorrectionError(
+            "harmony", f"has {len(features)} spots", expected=f"at least {FEWEST_SPOTS}", remedy="add samples"
+        )
+    fitted = _run(features, codes, settings, seed)
+    memberships = _spots_first(fitted.R, len(features))
+    corrected = _spots_first(fitted.Z_corr, len(features))
+    intercepts, coefficients = regression_terms(features.astype(np.float64), memberships, codes, len(names))
+    arrays: dict[str, NDArray[Any]] = {
+        "centroids": _spots_first(fitted.Y, memberships.shape[1]),
+        "intercepts": intercepts,
+        "coefficients": coefficients,
+        "cluster_sizes": memberships.T @ np.eye(len(names))[codes],
+        "cluster_sums": memberships.T @ corrected,
+        "memberships": memberships.astype(np.float32),
+    }
+    facts = {
+        "corrected": True,
+        "batches": names,
+        "theta": settings.harmony.theta,
+        "sigma": SIGMA,
+        "ridge_share": RIDGE_SHARE,
+        "smallest_share": SMALLEST_SHARE,
+        "n_clusters": memberships.shape[1],
+        "n_iterations": len(fitted.kmeans_rounds),
+        "objective": [float(value) for value in fitted.objective_harmony],
+    }
+    return CorrectionResult(corrected.astype(np.float32), arrays, facts)
+
+
+def regression_terms(
+    features: Matrix, memberships: Matrix, codes: NDArray[np.int64], n_batches: int
+) -> tuple[Matrix, Matrix]:
+    """Each cluster's ridge regression of features on batch.
+
+    Parameters
+    ----------
+    features
+        Uncorrected, (n_spots, n_components).
+    memberships
+        Rows sum to one, (n_spots, n_clusters).
+    codes
+        Batch of each spot, (n_spots,).
+    n_batches
+        Number of batches.
+
+    Returns
+    -------
+    intercepts, coefficients
+        (n_clusters, n_components) and (n_clusters, n_batches, n_components); zero where a cluster or a batch in it
+        is not corrected.
+    """
+    n_components, n_clusters = features.shape[1], memberships.shape[1]
+    sizes = np.zeros((n_batches, n_clusters))
+    sums = np.zeros((n_batches, n_clusters, n_components))
+    for batch in range(n_batches):
+        inside = codes == batch
+        sizes[batch] = memberships[inside].sum(axis=0)
+        sums[batch] = memberships[inside].T @ features[inside]
+    n_spots = np.bincount(codes, minlength=n_batches)
+    intercepts = np.zeros((n_clusters, n_components))
+    coefficients = np.zeros((n_clusters, n_batches, n_components))
+    for cluster in range(n_clusters):
+        size = sizes[:, cluster]
+        kept = np.flatnonzero(size / n_spots > SMALLEST_SHARE)
+        if len(kept) < 2:
+            continue
+        ridge = RIDGE_SHARE * size.sum() * n_spots[kept] / n_spots.sum()
+        terms = _ridge(size[kept], sums[kept, cluster], ridge)
+        intercepts[cluster], coefficients[cluster, kept] = terms[0], terms[1:]
+    return intercepts, coefficients
+
+
+def apply_terms(features: Matrix, memberships: Matrix, codes: NDArray[np.int64], coefficients: Matrix) -> Matrix:
+    """Features minus what each spot's clusters say of its batch, (n_spots, n_components)."""
+    corrected = features.copy()
+    for batch in range(coefficients.shape[1]):
+        inside = codes == batch
+        corrected[inside] -= memberships[inside] @ coefficients[:, batch]
+    return corrected
+
+
+def _ridge(sizes: Matrix, sums: Matrix, ridge: Matrix) -> Matrix:
+    """Intercept, then one row per batch, of a weighted ridge regression on batch indicators."""
+    normal = np.zeros((len(sizes) + 1, len(sizes) + 1))
+    normal[0, 0] = sizes.sum()
+    normal[0, 1:] = normal[1:, 0] = sizes
+    normal[1:, 1:] = np.diag(sizes + ridge)
+    solution: Matrix = np.linalg.solve(normal, np.vstack([sums.sum(axis=0), sums]))
+    return solution
+
+
+def _run(features: Features, codes: NDArray[np.int64], settings: CorrectionSettings, seed: int) -> Any:
+    import harmonypy
+
+    n_clusters = min(round(len(features) / SPOTS_PER_CLUSTER), MOST_CLUSTERS)
+    return harmonypy.run_harmony(
+        # Components first: harmonypy takes the axis whose length is the number of spots, the second where both are.
+        features.T.astype(np.float64),
+        {"batch": codes},
+        "batch",
+        theta=settings.harmony.theta,
+        sigma=SIGMA,
+        alpha=RIDGE_SHARE,
+        batch_prop_cutoff=SMALLEST_SHARE,
+        nclust=max(n_clusters, 1),
+        max_iter_harmony=settings.harmony.max_iterations,
+        verbose=False,
+        random_state=seed,
+    )
+
+
+def _spots_first(matrix: Any, n_rows: int) -> Matrix:
+    """Orient by shape: harmonypy's versions differ in which axis comes first."""
+    array = np.asarray(matrix, dtype=np.float64)
+    return array if array.shape[0] == n_rows else np.ascontiguousarray(array.T)

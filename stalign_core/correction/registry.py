@@ -1,0 +1,96 @@
+"""The correction methods: one record each. A new method is one file and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+from stalign_core.correction import harmony, scanorama, scvi, uncorrected
+from stalign_core.correction.result import Batches, CorrectionResult, Features
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+    from stalign_core.progress import Progress
+    from stalign_core.settings import CorrectionSettings
+
+
+class EmbeddingCorrection(Protocol):
+    """Corrects features (n_spots, n_components), whatever modality they come from."""
+
+    def __call__(
+        self, features: Features, batches: Batches, settings: CorrectionSettings, seed: int
+    ) -> CorrectionResult: ...
+
+
+class CountsCorrection(Protocol):
+    """Learns corrected features (n_spots, n_latent) from the panel's raw counts (n_spots, n_genes)."""
+
+    def __call__(
+        self,
+        counts: csr_matrix,
+        batches: Batches,
+        settings: CorrectionSettings,
+        n_latent: int,
+        seed: int,
+        *,
+        genes: list[str] | None = None,
+        progress: Progress | None = None,
+        device: str = "auto",
+    ) -> CorrectionResult: ...
+
+
+@dataclass(frozen=True)
+class MethodRecord:
+    """All that the rest of stalign knows of a correction method.
+
+    Attributes
+    ----------
+    name
+        As settings and asset keys have it.
+    description
+        One line, for the asset graph and the help.
+    morphology
+        The method that corrects morphology in a variant of this name; itself where it takes any embedding.
+    embedding, counts
+        The function, under what it needs: an embedding, or raw counts. Exactly one of the two.
+    """
+
+    name: str
+    description: str
+    morphology: str
+    embedding: EmbeddingCorrection | None = None
+    counts: CountsCorrection | None = None
+
+    @property
+    def needs(self) -> Literal["embedding", "counts"]:
+        """What the expression side of the method starts from."""
+        return "counts" if self.embedding is None else "embedding"
+
+
+_RECORDS: Final = (
+    MethodRecord("uncorrected", "No correction: the baseline", "uncorrected", embedding=uncorrected.correct),
+    MethodRecord(
+        "harmony",
+        "Harmony: soft clusters, each shifted towards what its batches share (Korsunsky et al. 2019)",
+        "harmony",
+        embedding=harmony.correct,
+    ),
+    MethodRecord(
+        "scanorama",
+        "Scanorama: batches stitched together along mutual nearest neighbours (Hie et al. 2019)",
+        "harmony",
+        embedding=scanorama.correct,
+    ),
+    MethodRecord(
+        "scvi",
+        "scVI: latent space of a variational autoencoder on raw counts that is told the batch (Lopez et al. 2018)",
+        "harmony",
+        counts=scvi.fit_scvi,
+    ),
+)
+
+METHODS: Final[Mapping[str, MethodRecord]] = MappingProxyType({record.name: record for record in _RECORDS})
+"""Every correction method by its name."""

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stalign_core.correction.harmony import apply_terms, correct
+from stalign_core.errors import CorrectionError
+from stalign_core.settings import CorrectionSettings, HarmonySettings
+
+from .cohorts import shifted_batches
+
+
+def settings_of(theta: float = 2.0) -> CorrectionSettings:
+    return CorrectionSettings(harmony=HarmonySettings(theta=theta))
+
+
+@pytest.mark.parametrize("theta", [0.0, 2.0, 8.0])
+def test_result_is_that_of_harmonypy_called_plainly(theta: float) -> None:
+    import harmonypy
+    import pandas as pd
+
+    features, batches, _ = shifted_batches()
+    plain = harmonypy.run_harmony(
+        features, pd.DataFrame({"batch": batches}), "batch", theta=theta, random_state=5, verbose=False
+    )
+    result = correct(features, batches, settings_of(theta), 5)
+    np.testing.assert_array_equal(result.features, plain.Z_corr.astype(np.float32))
+
+
+@pytest.mark.parametrize("theta", [0.0, 2.0, 8.0])
+def test_stored_terms_reconstruct_the_corrected_features(theta: float) -> None:
+    features, batches, _ = shifted_batches()
+    result = correct(features, batches, settings_of(theta), 0)
+    codes = np.array([result.facts["batches"].index(batch) for batch in batches])
+    memberships = result.arrays["memberships"].astype(np.float64)
+    again = apply_terms(features.astype(np.float64), memberships, codes, result.arrays["coefficients"])
+    assert np.abs(result.features - features).max() > 1
+    np.testing.assert_allclose(again, result.features, atol=1e-4)
+
+
+def test_stored_intercepts_point_along_the_centroids() -> None:
+    features, batches, _ = shifted_batches()
+    arrays = correct(features, batches, settings_of(), 0).arrays
+    lengths = np.linalg.norm(arrays["intercepts"], axis=1, keepdims=True)
+    np.testing.assert_allclose(arrays["intercepts"] / lengths, arrays["centroids"], atol=1e-5)
+
+
+def test_stored_sizes_and_sums_are_those_of_the_memberships() -> None:
+    features, batches, _ = shifted_batches()
+    result = correct(features, batches, settings_of(), 0)
+    n_clusters = round(len(features) / 30)
+    assert result.arrays["memberships"].shape == (len(features), n_clusters)
+    np.testing.assert_allclose(result.arrays["memberships"].sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(
+        result.arrays["cluster_sizes"].sum(axis=0), [(batches == "one").sum(), (batches == "two").sum()], rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        result.arrays["cluster_sums"].sum(axis=0), result.features.sum(axis=0), rtol=1e-3, atol=0.1
+    )
+
+
+def test_as_many_spots_as_components_plus_one_keeps_its_orientation() -> None:
+    features, batches, _ = shifted_batches(n_components=30)
+    result = correct(features[:31], batches[:31], settings_of(), 0)
+    assert result.features.shape == (31, 30)
+    assert np.corrcoef(result.features.ravel(), features[:31].ravel())[0, 1] > 0.5
+
+
+def test_too_few_spots_for_the_blocks_are_refused() -> None:
+    features, batches, _ = shifted_batches(n_components=4)
+    with pytest.raises(CorrectionError, match="harmony: has 19 spots; expected at least 20"):
+        correct(features[:19], batches[:19], settings_of(), 0)
+
+
+def test_three_batches_of_unequal_size_reconstruct_too() -> None:
+    features, batches, _ = shifted_batches(n_per_batch=400)
+    unequal = np.where(np.arange(len(features)) % 7 == 0, "three", batches)
+    result = correct(features, unequal, settings_of(), 0)
+    codes = np.array([result.facts["batches"].index(batch) for batch in unequal])
+    again = apply_terms(
+        features.astype(np.float64),
+        result.arrays["memberships"].astype(np.float64),
+        codes,
+        result.arrays["coefficients"],
+    )
+    np.testing.assert_allclose(again, result.features, atol=1e-4)
