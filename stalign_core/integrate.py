@@ -109,7 +109,7 @@ class _Integration:
 
     @cached_property
     def genes(self) -> NDArray[np.object_]:
-        return self.adata.var_names.to_numpy(dtype=object)
+        return np.asarray(self.adata.var_names, dtype=object)
 
     @cached_property
     def panel(self) -> NDArray[np.object_]:
@@ -126,8 +126,7 @@ class _Integration:
     @cached_property
     def batches(self) -> NDArray[np.object_]:
         column = keys.SAMPLE if self.settings.correction.covariate == "sample" else keys.DONOR
-        batches: NDArray[np.object_] = np.asarray(self.adata.obs[column], dtype=object)
-        return batches
+        return np.asarray(self.adata.obs[column], dtype=object)
 
     @cached_property
     def cells(self) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
