@@ -28,6 +28,18 @@ def created_at(folder: Path) -> dict[tuple[str, str], tuple[str, str]]:
     return found
 
 
+def append_sample(study: Path, data: Path, position: int, donor: str | None = None) -> dict[str, str]:
+    """Add a row of the simulated sheet to a study's own, with absolute paths and perhaps another donor."""
+    with (data / "samples.csv").open() as stream:
+        row = list(csv.DictReader(stream))[position]
+    for column in ("path", "image", "annotation"):
+        row[column] = str(data / row[column]) if row[column] else ""
+    row["donor"] = donor or row["donor"]
+    with (study / "samples.csv").open("a") as stream:
+        csv.DictWriter(stream, list(row)).writerow(row)
+    return row
+
+
 def changed(before: dict[tuple[str, str], tuple[str, str]], folder: Path) -> set[tuple[str, str]]:
     after = created_at(folder)
     return {place for place in after if after[place] != before.get(place)}
@@ -91,15 +103,11 @@ def test_a_state_that_returns_is_recognised(study: Path) -> None:
 
 def test_a_new_donor_costs_its_own_partitions_and_the_cohort(study: Path, tiny_data: Path) -> None:
     before = created_at(study)
-    row = (tiny_data / "samples.csv").read_text().splitlines()[3].split(",")
-    opened = open_study(study)
-    relative = opened.cohort.samples[0].path.parent
-    with (study / "samples.csv").open("a") as stream:
-        stream.write(",".join([row[0], row[1], str(relative / row[2]), "", *row[4:]]) + "\n")
+    newcomer = append_sample(study, tiny_data, position=2)
     assert run(study).success
     touched = changed(before, study)
     own = {place for place in touched if place[1] != UNPARTITIONED}
-    assert {partition for _, partition in own} == {row[1]}
+    assert {partition for _, partition in own} == {newcomer["donor"]}
     assert ("cohort/harmony/domains", UNPARTITIONED) in touched
 
 
@@ -136,15 +144,12 @@ def test_a_damaged_artifact_is_computed_again_with_the_same_content(study: Path)
 def test_samples_of_one_donor_are_parts(new_study: Callable[[str], Path], tiny_data: Path) -> None:
     """A new section of a known donor is read; the donor's other section is taken over."""
     lines = (tiny_data / "samples.csv").read_text().splitlines()
-    first, second = (line.split(",") for line in lines[1:3])
-    one_donor = [lines[0], ",".join(first)]
-    folder = new_study("\n".join(one_donor) + "\n")
+    folder = new_study("\n".join(lines[:2]) + "\n")
+    (first,) = open_study(folder).cohort.samples
     assert run(folder, scopes="donor", variants="uncorrected").success
-    sample_path = open_study(folder).cohort.samples[0].path.parent
-    with (folder / "samples.csv").open("a") as stream:
-        stream.write(",".join([second[0], first[1], str(sample_path / second[2]), "", *second[4:]]) + "\n")
+    second = append_sample(folder, tiny_data, position=1, donor=first.donor)
     assert run(folder, scopes="donor", variants="uncorrected").success
-    raw = open_study(folder).store.current("raw_samples", first[1])
+    raw = open_study(folder).store.current("raw_samples", first.donor)
     assert raw is not None
-    assert set(raw.manifest.summary["samples"]) == {first[0], second[0]}
+    assert set(raw.manifest.summary["samples"]) == {first.sample, second["sample"]}
     assert raw.manifest.summary["parts_reused"] == 1
