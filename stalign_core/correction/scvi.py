@@ -78,6 +78,9 @@ def fit_scvi(
     CorrectionError
         If the counts are no raw counts, or there are fewer spots than latent dimensions, or training diverges.
     """
+    import lightning.pytorch  # noqa: F401  # sets its logger's level, which must come before it is quietened
+    import scvi  # noqa: F401  # sets environment variables that stay as long as it is loaded
+
     names, codes = batch_codes(batches, counts.shape[0], "scvi")
     counts = counts.tocsr()
     _check_counts(counts, n_latent)

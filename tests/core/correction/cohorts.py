@@ -26,7 +26,7 @@ def batch_counts(seed: int = 0, n_per_batch: int = 150, n_genes: int = 60) -> tu
     programs = rng.lognormal(1, 0.8, (2, n_genes))
     batches = np.repeat(["one", "two"], n_per_batch)
     mean = programs[rng.integers(2, size=2 * n_per_batch)]
-    mean = np.where((batches == "two")[:, None], mean * rng.lognormal(0, 0.7, n_genes), mean)
+    mean = np.where((batches == "two")[:, None], mean * rng.lognormal(0, 0.5, n_genes), mean)
     return csr_matrix(rng.negative_binomial(2, 1 / (1 + mean / 2)).astype(np.int32)), batches
 
 
