@@ -75,6 +75,9 @@ def run_in_process(
         run_config=_QUIET,
         tags={HOST_TAG: socket.gethostname(), PROCESS_TAG: str(os.getpid())},
     )
+    if _was_interrupted(instance, result.run_id):
+        # Dagster ends the run in order and returns; whoever sent the signal wants the whole command to stop.
+        raise KeyboardInterrupt
     return RunOutcome(result.run_id, result.success, faults_of_run(instance, result.run_id))
 
 
@@ -115,6 +118,15 @@ def faults_of_run(instance: dg.DagsterInstance, run_id: str) -> tuple[RunFault, 
             cause = data.error.cause or data.error
             faults.append(RunFault(f"{event.step_key}: {' '.join(cause.message.split())}", by_user=False))
     return tuple(dict.fromkeys(faults))
+
+
+def _was_interrupted(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether SIGINT or SIGTERM ended a step of the run."""
+    import dagster as dg
+
+    failures = instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    errors = [entry.get_dagster_event().step_failure_data.error for entry in failures]
+    return any(error is not None and error.cls_name == "DagsterExecutionInterruptedError" for error in errors)
 
 
 def _end_dead_runs(instance: dg.DagsterInstance) -> None:

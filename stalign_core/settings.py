@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,19 @@ from stalign_core.naming import NAME_RULE, is_safe_name
 
 STUDY_VERSION = 1
 """Version of the layout of a study folder; a newer one is refused."""
+
+FEATURE_NAMES = (
+    "features",
+    "gene_panel",
+    "expression_basis",
+    "expression_pca",
+    "representation_basis",
+    "representation_pca",
+    "morphology_basis",
+    "morphology_pca",
+    "morphology_harmony",
+)
+"""What stands beside the variants within a scope, so that no variant may be called so."""
 
 Scope = Literal["donor", "cohort"]
 CorrectionMethod = Literal["uncorrected", "harmony", "scanorama", "scvi"]
@@ -189,6 +203,7 @@ class Settings(_Section):
                     raise SettingsError(f"{kind}.{name}", "is not a safe name", expected=NAME_RULE)
         if "pca" in self.representations:
             raise SettingsError("representations.pca", "takes a built-in name", remedy="choose another name")
+        _check_variant_names(self.variants)
         for name, variant in self.variants.items():
             self._check_variant(name, variant)
         return self
@@ -236,6 +251,27 @@ class Settings(_Section):
         if isinstance(n_domains, dict):
             return n_domains.get(partition, "annotation")
         return n_domains
+
+
+def _check_variant_names(names: Iterable[str]) -> None:
+    """A variant's results stand beside its scope's features, and its group drops the signs of its name."""
+    groups: dict[str, str] = {}
+    for name in names:
+        if name in FEATURE_NAMES:
+            raise SettingsError(f"variants.{name}", "takes a built-in name", remedy="choose another name")
+        group = variant_group(name)
+        if group in groups:
+            raise SettingsError(
+                f"variants.{name}",
+                f"differs from '{groups[group]}' by a sign alone",
+                expected="names that stay apart when '-' and '.' are read as '_'",
+            )
+        groups[group] = name
+
+
+def variant_group(name: str) -> str:
+    """A variant's name as part of a group's name, which holds letters, digits and ``_`` alone."""
+    return name.replace("-", "_").replace(".", "_")
 
 
 def parse_settings(table: dict[str, Any], where: str = "settings") -> Settings:

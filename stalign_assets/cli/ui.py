@@ -17,13 +17,12 @@ import click
 @click.option("--port", default=3000, show_default=True, help="Port to bind.")
 def command(study: Path, host: str, port: int) -> None:
     """Serve the Dagster UI of STUDY, with the daemon that runs schedules and sensors, until interrupted."""
-    from stalign_assets.platform.partitions import register_donors
-    from stalign_assets.runs import open_instance
+    from stalign_assets.runs import open_instance, prepare_instance
     from stalign_assets.study import STUDY_VARIABLE, open_study
 
     opened = open_study(study)
     with open_instance(opened) as instance:
-        register_donors(instance, opened.cohort.donors)
+        prepare_instance(instance, opened)
     os.environ[STUDY_VARIABLE] = str(opened.folder)
     os.environ["DAGSTER_HOME"] = str(opened.dagster_home)
     click.echo(f"Dagster UI of {study}: http://{host}:{port}")

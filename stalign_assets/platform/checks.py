@@ -14,6 +14,7 @@ import numpy as np
 from stalign_assets.platform.assets import failing_in_one_line
 from stalign_assets.platform.partitions import DONORS
 from stalign_assets.platform.resources import StudyResource
+from stalign_assets.recipes.graph import SCOPES
 from stalign_assets.recipes.recipe import Recipe
 from stalign_core.errors import ArtifactError
 from stalign_core.store import Artifact
@@ -118,17 +119,19 @@ RAW_RULES = (
     CheckRule("enough_spots_and_genes", "Sections hold enough spots and genes", enough_spots_and_genes),
 )
 FEATURE_RULES = (CheckRule("no_missing_values", "No feature is NaN or infinite", no_missing_values),)
-RULES_OF_LAST_PART: Mapping[str, tuple[CheckRule, ...]] = {
+RULES: Mapping[str, tuple[CheckRule, ...]] = {
     "raw_samples": RAW_RULES,
+    "morphology_embeddings": FEATURE_RULES,
     "expression_pca": FEATURE_RULES,
     "corrected_features": FEATURE_RULES,
     "spot_embeddings": FEATURE_RULES,
     "domains": (CheckRule("every_spot_has_a_domain", "Every spot has a domain", every_spot_has_a_domain),),
     "metrics": (CheckRule("every_step_is_measured", "Every step has metrics", every_step_is_measured),),
 }
-RULES_OF_FIRST_PART: Mapping[str, tuple[CheckRule, ...]] = {"morphology_embeddings": FEATURE_RULES}
 
 
 def rules_of(recipe: Recipe) -> tuple[CheckRule, ...]:
-    """The checks of an asset, found by the first or the last part of its key."""
-    return (*RULES_OF_FIRST_PART.get(recipe.path[0], ()), *RULES_OF_LAST_PART.get(recipe.path[-1], ()))
+    """The checks of an asset, found by what it is, whatever its scope and however its encoder is called."""
+    if recipe.variant is not None:
+        return RULES.get(recipe.path[-1], ())
+    return RULES.get(recipe.path[1] if recipe.path[0] in SCOPES else recipe.path[0], ())

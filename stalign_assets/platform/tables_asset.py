@@ -20,7 +20,9 @@ def tables_asset(recipes: Mapping[str, Recipe]) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=METRICS_TABLES,
-        deps=[recipe.path for recipe in recipes.values() if recipe.path[-1] == "metrics"],
+        deps=[
+            recipe.path for recipe in recipes.values() if recipe.variant is not None and recipe.path[-1] == "metrics"
+        ],
         group_name="results",
         description="metrics.duckdb: metrics, samples, domains and lineage as SQL tables.",
         code_version=str(TABLES_VERSION),

@@ -14,6 +14,7 @@ from stalign_assets.recipes.features import SPOTS, harmony_settings, partitionin
 from stalign_assets.recipes.recipe import Input, KeyContext, Recipe, Task
 from stalign_assets.recipes.samples import GRIDS, RAW
 from stalign_assets.rows import Rows, labels_of, rows_of, samples_of
+from stalign_core.settings import variant_group
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +39,7 @@ def variant_recipes(settings: Settings, scope: Scope, variant: str) -> Iterator[
     chosen = settings.variants[variant]
     prefix = f"{scope}/{variant}"
     common: dict[str, Any] = {
-        "group": f"{scope}_{variant}".replace("-", "_").replace(".", "_"),
+        "group": f"{scope}_{variant_group(variant)}",
         "partitioning": partitioning_of(scope),
         "variant": variant,
     }

@@ -180,6 +180,7 @@ def _write(
     import duckdb
 
     in_force = [artifact for artifact in everything if _identity(artifact) in current]
+    of_variants = {asset for asset, recipe in recipes.items() if recipe.variant is not None}
     with duckdb.connect(str(path)) as connection:
         connection.execute("begin")
         connection.execute(_SCHEMA)
@@ -187,9 +188,9 @@ def _write(
             asset = artifact.manifest.asset
             if asset == "raw_samples":
                 _append(connection, "samples", _sample_rows(artifact))
-            elif asset in recipes and recipes[asset].path[-1] == "metrics":
+            elif asset in of_variants and recipes[asset].path[-1] == "metrics":
                 _append(connection, "metrics", _metric_rows(study, artifact))
-            elif asset in recipes and recipes[asset].path[-1] == "domains":
+            elif asset in of_variants and recipes[asset].path[-1] == "domains":
                 _append(connection, "domains", _domain_rows(artifact))
         _append(connection, "lineage", pd.DataFrame(_lineage_rows(everything, current)))
         _append(connection, "about", pd.DataFrame({"name": ["input_key"], "value": [key]}))

@@ -27,7 +27,8 @@ from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.runs import open_instance, prepare_instance
 from stalign_assets.settings_file import set_value
 from stalign_assets.study import STUDY_VARIABLE, open_study
-from stalign_core.settings import Settings, parse_settings
+from stalign_core.errors import SettingsError
+from stalign_core.settings import FEATURE_NAMES, Settings, parse_settings
 from tests.assets.conftest import two_donor_sheet
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,23 +138,36 @@ def test_variants_encoders_and_representations_of_the_settings_appear() -> None:
     assert not [asset for asset in graph if asset.endswith("/idle")]
 
 
-def test_two_variants_whose_names_differ_by_a_sign_keep_their_groups_apart() -> None:
-    settings = parse_settings({"variants": {"a-b": {}, "a.b": {}, "a_b": {}}})
-    groups = {
-        asset.split("/")[1]: described["group"]
-        for asset, described in described_graph(settings).items()
-        if asset.startswith("cohort/") and asset.endswith("/domains")
+def test_variants_whose_groups_would_be_one_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"variants\.a\.b: differs from 'a-b' by a sign alone"):
+        parse_settings({"variants": {"a-b": {}, "a.b": {}}})
+
+
+@pytest.mark.parametrize("name", ["features", "gene_panel", "morphology_pca"])
+def test_a_variant_may_not_take_the_name_of_a_feature(name: str) -> None:
+    with pytest.raises(SettingsError, match=rf"variants\.{name}: takes a built-in name"):
+        parse_settings({"variants": {name: {}}})
+
+
+def test_every_feature_that_stands_beside_the_variants_is_a_name_no_variant_may_take() -> None:
+    representation = {"representations": {"x": {"obsm": "X"}}, "variants": {"v": {"representation": "x"}}}
+    features = {
+        recipe.path[1]
+        for recipe in recipes_of(parse_settings(representation)).values()
+        if recipe.variant is None and recipe.group.endswith("_features")
     }
-    assert len(set(groups.values())) == 3, groups
+    assert features | {"expression_basis", "expression_pca", "features"} == set(FEATURE_NAMES)
 
 
-def test_a_variant_may_not_take_the_name_of_a_feature() -> None:
-    """Its group would be that of the features, and its key might meet one of theirs."""
-    from stalign_core.errors import SettingsError
-
-    for name in ("features", "gene_panel", "morphology_pca"):
-        with pytest.raises(SettingsError, match=name):
-            parse_settings({"variants": {name: {}}})
+def test_an_encoder_called_like_an_asset_is_taken_for_none() -> None:
+    encoders = {"metrics": {}, "domains": {}}
+    variants = {"one": {"encoder": "metrics"}, "two": {"encoder": "domains"}}
+    graph = described_graph(parse_settings({"encoders": encoders, "variants": variants}))
+    assert set(graph["metrics_tables"]["depends_on"]) == {
+        f"{scope}/{variant}/metrics" for scope in ("donor", "cohort") for variant in ("one", "two")
+    }
+    assert set(graph["morphology_embeddings/metrics"]["checks"]) == {"no_missing_values"}
+    assert not graph["cohort/morphology_pca/domains"]["checks"]
 
 
 def test_server_and_dg_load_the_same_module() -> None:
