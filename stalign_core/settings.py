@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 from stalign_core.aestetik.settings import AestetikSettings
 from stalign_core.errors import SettingsError
 from stalign_core.naming import NAME_RULE, is_safe_name
+from stalign_core.settings_faults import aestetik_from_table, settings_error, shown
 
 STUDY_VERSION = 1
 """Version of the layout of a study folder; a newer one is refused."""
@@ -36,7 +47,8 @@ Unit = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    # Strict: "20" or true where a number stands is a slip, and guessing would hide it.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class InputSettings(_Section):
@@ -72,6 +84,11 @@ class EncoderSettings(_Section):
 
     model: str = Field("texture", description="texture, inception_v3, uni2_h, or timm:<model name>")
     weights: str | None = Field(None, description="local checkpoint (.safetensors, .pth, .bin), used offline")
+
+    @field_validator("weights", mode="after")
+    @classmethod
+    def _none_if_empty(cls, weights: str | None) -> str | None:
+        return weights or None
 
 
 class RepresentationSettings(_Section):
@@ -129,8 +146,23 @@ class DomainSettings(_Section):
     refine: bool = Field(True, description="majority vote over the nearest spots of the same sample")
     refine_neighbors: PositiveInt = Field(6, description="neighbours that vote, besides the spot itself")
     ignored_labels: tuple[str, ...] = Field(
-        ("undetermined",), description="labels that name no tissue: not counted in K, left out of scores"
+        ("undetermined",),
+        strict=False,  # TOML has lists alone
+        description="labels that name no tissue: not counted in K, left out of scores",
     )
+
+    @field_validator("n_domains", mode="wrap")
+    @classmethod
+    def _is_a_count(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        """One line for what would be three, one per form that K may take."""
+        try:
+            return validate(value)
+        except ValidationError:
+            raise SettingsError(
+                "domains.n_domains",
+                f"is {shown(value)}",
+                expected="a whole number above 0, 'annotation', or a table of such per donor",
+            ) from None
 
 
 class MetricSettings(_Section):
@@ -178,7 +210,9 @@ class Settings(_Section):
 
     study_version: PositiveInt = Field(STUDY_VERSION, description="layout of the study folder")
     seed: int = Field(0, ge=0, description="every random choice follows from it")
-    store: str = Field("store", description="folder of the artifacts, relative to the study, or an fsspec URL")
+    store: str = Field(
+        "store", min_length=1, description="folder of the artifacts, relative to the study, or an fsspec URL"
+    )
     input: InputSettings = InputSettings()
     expression: ExpressionSettings = ExpressionSettings()
     morphology: MorphologySettings = MorphologySettings()
@@ -190,6 +224,11 @@ class Settings(_Section):
     metrics: MetricSettings = MetricSettings()
     variants: dict[str, VariantSettings] = Field(default_factory=_default_variants)
     execution: ExecutionSettings = ExecutionSettings()
+
+    @field_validator("aestetik", mode="before")
+    @classmethod
+    def _read_aestetik(cls, value: Any) -> Any:
+        return value if isinstance(value, AestetikSettings) else aestetik_from_table("aestetik", value)
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Settings:
@@ -203,6 +242,10 @@ class Settings(_Section):
                     raise SettingsError(f"{kind}.{name}", "is not a safe name", expected=NAME_RULE)
         if "pca" in self.representations:
             raise SettingsError("representations.pca", "takes a built-in name", remedy="choose another name")
+        if not self.variants:
+            raise SettingsError(
+                "variants", "is empty", expected="one or more", remedy="remove the line to get the default variants"
+            )
         _check_variant_names(self.variants)
         for name, variant in self.variants.items():
             self._check_variant(name, variant)
@@ -234,16 +277,8 @@ class Settings(_Section):
 
     def aestetik_of(self, variant: str) -> AestetikSettings:
         """The model's settings for `variant`: the study's, with the variant's own changes."""
-        from pydantic import TypeAdapter
-
-        merged = {
-            **TypeAdapter(AestetikSettings).dump_python(self.aestetik),
-            **self.variants[variant].aestetik,
-        }
-        try:
-            return TypeAdapter(AestetikSettings).validate_python(merged)
-        except ValidationError as error:
-            raise _settings_error(f"variants.{variant}.aestetik", error) from None
+        changes = self.variants[variant].aestetik
+        return aestetik_from_table(f"variants.{variant}.aestetik", {**asdict(self.aestetik), **changes})
 
     def n_domains_of(self, partition: str) -> int | Literal["annotation"]:
         """K for a donor, or for ``"cohort"``: a number, or ``"annotation"`` where the labels decide."""
@@ -293,7 +328,7 @@ def parse_settings(table: dict[str, Any], where: str = "settings") -> Settings:
     try:
         return Settings.model_validate(table)
     except ValidationError as error:
-        raise _settings_error(where, error) from None
+        raise settings_error(where, error) from None
     except SettingsError as error:
         raise SettingsError(
             f"{where}, {error.where}", error.problem, expected=error.expected, remedy=error.remedy
@@ -316,15 +351,6 @@ def read_settings(path: Path) -> Settings:
         raise SettingsError(str(path), f"is not UTF-8 text ({error.reason})") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(str(path), f"is not valid TOML ({error})") from None
+    except OSError as error:
+        raise SettingsError(str(path), f"cannot be read ({error.strerror})") from None
     return parse_settings(table, where=str(path))
-
-
-def _settings_error(where: str, error: ValidationError) -> SettingsError:
-    first = error.errors()[0]
-    cause = first.get("ctx", {}).get("error")
-    field = ".".join(str(part) for part in first["loc"])
-    if isinstance(cause, SettingsError):
-        return SettingsError(f"{where}, {cause.where}", cause.problem, expected=cause.expected, remedy=cause.remedy)
-    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return SettingsError(f"{where}, {field}", "is not a setting", remedy="remove it or correct its spelling")
-    return SettingsError(f"{where}, {field}", f"is {first['input']!r}", expected=first["msg"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from numbers import Integral, Real
+from typing import Any, Literal, get_args, get_type_hints
 
 from stalign_core.errors import SettingsError
 
@@ -37,9 +39,12 @@ class AestetikSettings:
         Lightning's precision of the training: ``"32-true"``, ``"bf16-mixed"`` and so on.
     device
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
-    """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    Raises
+    ------
+    SettingsError
+        If a value has the wrong type or is impossible.
+    """
 
     window: int = 5
     morphology_weight: float = 1.5
@@ -54,6 +59,9 @@ class AestetikSettings:
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:
+        for name, kind in get_type_hints(AestetikSettings).items():
+            # 2 and 2.0 are one setting: the models that follow from them are the same.
+            object.__setattr__(self, name, _typed(name, getattr(self, name), kind))
         if self.window % 2 == 0 or not 1 <= self.window <= 9:
             raise SettingsError("aestetik.window", f"is {self.window}", expected="an odd number from 1 to 9")
         if not 0 <= self.morphology_weight <= 3:
@@ -65,3 +73,17 @@ class AestetikSettings:
                 raise SettingsError(f"aestetik.{name}", f"is {getattr(self, name)}", expected="at least 1")
         if self.learning_rate <= 0:
             raise SettingsError("aestetik.learning_rate", f"is {self.learning_rate}", expected="a number above 0")
+
+
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    """`value` as `kind` (int, float or a Literal) has it."""
+    if kind is int:
+        fits, expected = isinstance(value, Integral) and not isinstance(value, bool), "a whole number"
+    elif kind is float:
+        fits = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+        expected = "a finite number"
+    else:
+        fits, expected = value in get_args(kind), "one of " + ", ".join(repr(choice) for choice in get_args(kind))
+    if not fits:
+        raise SettingsError(f"aestetik.{name}", f"is {value!r}", expected=expected)
+    return kind(value) if kind in (int, float) else value
