@@ -9,12 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stalign_core.integrate import integrate
+    from stalign_core.integration import integrate
     from stalign_core.readers import read_cohort
 
 __all__ = ["integrate", "read_cohort"]
 
-_HOME = {"integrate": "stalign_core.integrate", "read_cohort": "stalign_core.readers"}
+_HOME = {"integrate": "stalign_core.integration", "read_cohort": "stalign_core.readers"}
 
 
 def __getattr__(name: str) -> Any:

@@ -90,9 +90,15 @@ class _Integration:
 
     @cached_property
     def samples(self) -> dict[str, NDArray[np.intp]]:
-        """Rows of each sample."""
+        """Rows of each sample, by donor and then by name: the order in which a study stacks them."""
         names = self.adata.obs[keys.SAMPLE].to_numpy(dtype=object)
-        return {name: np.flatnonzero(names == name) for name in sorted(set(names))}
+        donors = self.adata.obs[keys.DONOR].to_numpy(dtype=object)
+        return {name: np.flatnonzero(names == name) for _, name in sorted(set(zip(donors, names, strict=True)))}
+
+    @cached_property
+    def order(self) -> NDArray[np.intp]:
+        """All rows in the order of `samples`: random choices then fall on the same spots as in a study."""
+        return np.concatenate(list(self.samples.values()))
 
     @cached_property
     def facts(self) -> dict[str, SampleFacts]:
@@ -198,8 +204,8 @@ class _Integration:
         if method == "scvi":
             columns = self.adata.var_names.get_indexer(self.panel)
             result = fit_scvi(
-                self.adata.X[:, columns],
-                self.batches,
+                self.adata.X[self.order][:, columns],
+                self.batches[self.order],
                 correction,
                 n_latent=self.settings.expression.n_components,
                 seed=self.seed,
@@ -207,32 +213,35 @@ class _Integration:
                 progress=self.progress,
             )
         else:
-            result = correct_embedding(method, self.adata.obsm[keys.X_PCA], self.batches, correction, self.seed)
-        self.adata.obsm[keys.EXPRESSION_KEY_OF_METHOD[method]] = result.features
-        self.adata.obsm[keys.X_MORPHOLOGY_HARMONY] = correct_where_present(
+            features = self.adata.obsm[keys.X_PCA][self.order]
+            result = correct_embedding(method, features, self.batches[self.order], correction, self.seed)
+        self.adata.obsm[keys.EXPRESSION_KEY_OF_METHOD[method]] = self._restored(result.features)
+        morphology = correct_where_present(
             "harmony",
-            self.adata.obsm[keys.X_MORPHOLOGY_PCA],
-            self.adata.obs[keys.HAS_MORPHOLOGY].to_numpy(),
-            self.batches,
+            self.adata.obsm[keys.X_MORPHOLOGY_PCA][self.order],
+            self.adata.obs[keys.HAS_MORPHOLOGY].to_numpy()[self.order],
+            self.batches[self.order],
             correction,
             self.seed,
-        ).features
+        )
+        self.adata.obsm[keys.X_MORPHOLOGY_HARMONY] = self._restored(morphology.features)
 
     def train(self, method: CorrectionMethod, n_domains: int) -> Aestetik:
         """Train the model on the corrected features, and embed every spot."""
         from stalign_core.aestetik import Aestetik
 
         corrected = method != "uncorrected"
-        inputs: dict[str, Any] = {
+        unordered: dict[str, Any] = {
             "expression": self.adata.obsm[keys.EXPRESSION_KEY_OF_METHOD[method]],
             "morphology": self.adata.obsm[keys.X_MORPHOLOGY_HARMONY if corrected else keys.X_MORPHOLOGY_PCA],
             "lattice": self.cells[0],
             "sample": self._codes(),
             "has_morphology": self.adata.obs[keys.HAS_MORPHOLOGY].to_numpy(),
         }
+        inputs = {name: array[self.order] for name, array in unordered.items()}
         model = Aestetik(self.settings.aestetik, seed=self.seed)
         model.fit(**inputs, n_domains=n_domains, progress=self.progress)
-        self.adata.obsm[keys.X_AESTETIK] = model.embed(**inputs)
+        self.adata.obsm[keys.X_AESTETIK] = self._restored(model.embed(**inputs))
         return model
 
     def name_domains(self, n_domains: int) -> None:
@@ -243,15 +252,15 @@ class _Integration:
 
         domains = self.settings.domains
         found = assign_domains(
-            self.adata.obsm[keys.X_AESTETIK],
+            self.adata.obsm[keys.X_AESTETIK][self.order],
             n_domains,
             domains.clusterer,
             self.seed,
-            spot_names=self.adata.obs_names.to_numpy(dtype=object),
+            spot_names=self.adata.obs_names.to_numpy(dtype=object)[self.order],
             nearest=self._nearest(domains.refine_neighbors) if domains.refine else None,
         )
-        self.adata.obs[keys.DOMAIN] = pd.Categorical(found.domain)
-        self.adata.obs[keys.DOMAIN_UNREFINED] = pd.Categorical(found.domain_unrefined)
+        self.adata.obs[keys.DOMAIN] = pd.Categorical(self._restored(found.domain))
+        self.adata.obs[keys.DOMAIN_UNREFINED] = pd.Categorical(self._restored(found.domain_unrefined))
 
     @property
     def _rows(self) -> list[tuple[str, NDArray[np.intp]]]:
@@ -264,13 +273,21 @@ class _Integration:
         return codes
 
     def _nearest(self, n_neighbors: int) -> NDArray[np.int64]:
+        """Nearest spots within the sample, as positions in `order`; -1 where there is none."""
         from stalign_core.grid import nearest_spots
 
-        nearest = np.full((self.adata.n_obs, n_neighbors), -1, dtype=np.int64)
+        blocks, start = [], 0
         for rows in self.samples.values():
-            within = nearest_spots(self.cells[1][rows], n_neighbors)
-            nearest[rows] = np.where(within >= 0, rows[within], -1)
-        return nearest
+            within = nearest_spots(self.cells[1][rows], n_neighbors).astype(np.int64)
+            blocks.append(np.where(within >= 0, within + start, -1))
+            start += len(rows)
+        return np.concatenate(blocks)
+
+    def _restored(self, ordered: NDArray[Any]) -> NDArray[Any]:
+        """Rows back in the order of adata."""
+        restored = np.empty_like(ordered)
+        restored[self.order] = ordered
+        return restored
 
     def _keep(self, key: str, per_sample: dict[str, Features]) -> None:
         first = next(iter(per_sample.values()))
