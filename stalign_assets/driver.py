@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from stalign_assets.cli.console import StepConsole
+from stalign_assets.full_disk import naming_full_disk
 from stalign_assets.planning import assets_of_scope, plan
 from stalign_assets.platform.tables_asset import METRICS_TABLES
 from stalign_assets.recipes.graph import SCOPES, recipes_of
@@ -45,14 +46,14 @@ class Request:
         donors: str | None = None,
         n_domains: str | None = None,
     ) -> Self:
-        """A request from the command's words."""
-        return cls(
-            study,
-            _names(scopes) or SCOPES,
-            _names(variants),
-            _names(donors),
-            int(n_domains) if n_domains is not None and n_domains.isdigit() else n_domains,
-        )
+        """A request from the command's words.
+
+        Raises
+        ------
+        SettingsError
+            If `n_domains` cannot be K.
+        """
+        return cls(study, _names(scopes) or SCOPES, _names(variants), _names(donors), _count(n_domains))
 
 
 @dataclass
@@ -112,10 +113,23 @@ def bring_up_to_date(request: Request) -> Report:
     StalignError
         If the study, its settings or its sample sheet cannot stand.
     """
-    if request.n_domains is not None:
-        set_value(request.study / SETTINGS_FILE, "domains", "n_domains", request.n_domains)
     study = open_study(request.study)
     _check_names(request, study)
+    with naming_full_disk(str(study.folder), "the run could not go on"):
+        return _bring_up_to_date(request, _with_n_domains(request, study))
+
+
+def _with_n_domains(request: Request, study: Study) -> Study:
+    """Keep the K that is asked for in the settings, unless spots that were read already rule it out."""
+    if request.n_domains is None:
+        return study
+    if isinstance(request.n_domains, int):
+        _check_n_domains(request.n_domains, request, study)
+    set_value(study.folder / SETTINGS_FILE, "domains", "n_domains", request.n_domains)
+    return open_study(request.study)
+
+
+def _bring_up_to_date(request: Request, study: Study) -> Report:
     with StepConsole() as console, open_instance(study) as instance:
         prepare_instance(instance, study)
         driver = _Driver(request, study, instance, console)
@@ -132,15 +146,19 @@ class _Driver:
         self.console = console
         self.recipes: Mapping[str, Recipe] = recipes_of(study.settings)
         self.variants = request.variants or tuple(study.settings.variants)
+        self.donors = request.donors or study.cohort.donors
         self.report = Report(study)
 
     def run(self) -> None:
-        for donor in self.request.donors or self.study.cohort.donors:
+        for donor in self.donors:
             self._run_donor(donor)
+        if self.report.success:
+            self._leave_out()
         if self.report.success:
             self._run_cohort()
         if self.report.success:
-            self.report.tables = write_domain_tables(self.study, self.request.scopes, self.variants)
+            told = tuple(donor for donor in self.study.cohort.donors if donor not in self.report.donors_left_out)
+            self.report.tables = write_domain_tables(self.study, self.request.scopes, self.variants, told)
 
     def _run_donor(self, donor: str) -> None:
         assets = assets_of_scope(self.recipes, "samples", self.variants)
@@ -152,19 +170,25 @@ class _Driver:
         outcome = self._start(assets, donor)
         if not outcome.success:
             problems = self._verdict(donor)
-            if problems is None:
+            # A verdict of an earlier run says nothing where the samples cannot be read now.
+            if problems is None or any(fault.by_user for fault in outcome.faults):
                 self._keep_faults(outcome)
             else:
                 self.console.fault(f"donor {donor} is left out: {problems}")
 
+    def _leave_out(self) -> None:
+        """Name the donors whose samples fail their checks; that none is left is an error."""
+        try:
+            if "cohort" in self.request.scopes:
+                _, self.report.donors_left_out = accepted_donors(self.study)
+            else:
+                _, self.report.donors_left_out = accepted_donors(self.study, self.donors)
+        except StalignError as error:
+            self.report.bad_input.append(error.line)
+
     def _run_cohort(self) -> None:
         assets: list[str] = []
         if "cohort" in self.request.scopes:
-            try:
-                _, self.report.donors_left_out = accepted_donors(self.study)
-            except StalignError as error:
-                self.report.bad_input.append(error.line)
-                return
             wanted_assets = assets_of_scope(self.recipes, "cohort", self.variants)
             if self._has_work(wanted_assets, UNPARTITIONED, "cohort"):
                 assets = wanted_assets
@@ -204,6 +228,29 @@ class _Driver:
 
 def _names(words: str | None) -> tuple[str, ...]:
     return tuple(word.strip() for word in (words or "").split(",") if word.strip())
+
+
+def _count(words: str | None) -> int | str | None:
+    """K as the command's words give it."""
+    if words is None or words == "annotation":
+        return words
+    if words.isascii() and words.isdigit() and int(words) > 0:
+        return int(words)
+    raise SettingsError("--n-domains", f"is '{words}'", expected="a whole number above 0, or 'annotation'")
+
+
+def _check_n_domains(n_domains: int, request: Request, study: Study) -> None:
+    """Refuse a K that exceeds the spots of a donor, or of all donors, as far as they were read already."""
+    from stalign_core.domains.count import check_n_domains
+
+    read = {donor: study.store.current("raw_samples", donor) for donor in study.cohort.donors}
+    spots = {donor: raw.manifest.summary["n_spots"] for donor, raw in read.items() if raw is not None}
+    if "donor" in request.scopes:
+        for donor in request.donors or tuple(spots):
+            if donor in spots:
+                check_n_domains(n_domains, spots[donor], partition=donor)
+    if "cohort" in request.scopes and len(spots) == len(read):
+        check_n_domains(n_domains, sum(spots.values()), partition="cohort")
 
 
 def _check_names(request: Request, study: Study) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import platform
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
+from stalign_assets.full_disk import naming_full_disk
 from stalign_assets.measure import Measure
 from stalign_assets.recipes.recipe import Recipe, Task
 from stalign_assets.study import Study
@@ -39,7 +39,6 @@ _RECORDED_PACKAGES = (
     "torch",
     "umap-learn",
 )
-_FULL = {errno.ENOSPC: "no space is left", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "it is read-only"}
 
 
 @dataclass(frozen=True)
@@ -77,17 +76,9 @@ def materialise(step: Step) -> Materialisation:
     if found is not None:
         study.store.point(found)
         return Materialisation(found, reused=True)
-    try:
+    with naming_full_disk(f"store {study.store.base}", f"{step.recipe.asset} could not be kept"):
         artifact = _compute(step, want)
         study.store.point(artifact)
-    except OSError as error:
-        if error.errno in _FULL:
-            raise ArtifactError(
-                f"store {study.store.base}",
-                f"{_FULL[error.errno]}, so {step.recipe.asset} could not be kept",
-                remedy="make room and run again; everything kept before is whole",
-            ) from None
-        raise
     return Materialisation(artifact, reused=False)
 
 

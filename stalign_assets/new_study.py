@@ -10,8 +10,9 @@ from typing import Final
 
 from stalign_assets.settings_file import settings_text, write_whole
 from stalign_assets.study import DAGSTER_FOLDER, REPORTS_FOLDER, SETTINGS_FILE, SHEET_FILE, Study, open_study
-from stalign_core.cohort import ANNOTATION, IMAGE, PATH, read_sample_sheet
-from stalign_core.errors import StudyError
+from stalign_core.cohort import ANNOTATION, IMAGE, PATH, REQUIRED_COLUMNS, located, read_sample_sheet
+from stalign_core.errors import SampleSheetError, StudyError
+from stalign_core.readers.csv_table import read_csv_table
 from stalign_core.settings import Settings
 
 _PATH_COLUMNS: Final = (PATH, IMAGE, ANNOTATION)
@@ -67,17 +68,15 @@ def create_study(folder: Path, sheet: Path, settings: Settings | None = None) ->
 
 def _moved_sheet(sheet: Path, folder: Path) -> str:
     """The sheet's text with its paths made relative to `folder`."""
-    with sheet.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream)
-        rows = list(reader)
-        columns = list(reader.fieldnames or [])
+    table = read_csv_table(sheet, REQUIRED_COLUMNS, SampleSheetError)
     target = io.StringIO()
-    writer = csv.DictWriter(target, columns, lineterminator="\n")
+    writer = csv.DictWriter(target, table.columns, lineterminator="\n")
     writer.writeheader()
-    for row in rows:
+    for row in table.rows:
+        cells = dict(row.cells)
         for column in _PATH_COLUMNS:
-            if row.get(column):
-                absolute = (sheet.parent / row[column].strip()).resolve()
-                row[column] = os.path.relpath(absolute, folder.resolve())
-        writer.writerow(row)
+            if cells.get(column):
+                absolute = located(sheet.parent / cells[column])
+                cells[column] = os.path.relpath(absolute, folder.resolve())
+        writer.writerow(cells)
     return target.getvalue()

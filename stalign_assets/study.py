@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from stalign_core.cohort import Cohort, Sample, read_sample_sheet
-from stalign_core.errors import StudyError
+from stalign_core.errors import SettingsError, StudyError
 from stalign_core.settings import Settings, parse_settings, read_settings
 from stalign_core.store import Store
 from stalign_core.store.fingerprints import Fingerprints
@@ -79,7 +79,9 @@ def open_study(folder: Path) -> Study:
         If a file of it cannot stand.
     """
     settings = settings_of_study(folder)
-    return Study(folder.resolve(), settings, read_sample_sheet(folder / SHEET_FILE))
+    cohort = read_sample_sheet(folder / SHEET_FILE)
+    _check_donors_of_table(settings, cohort, folder)
+    return Study(folder.resolve(), settings, cohort)
 
 
 def settings_of_study(folder: Path) -> Settings:
@@ -91,6 +93,19 @@ def settings_of_study(folder: Path) -> Settings:
             str(folder), f"holds no {SETTINGS_FILE}", remedy="make a study with 'stalign init STUDY --samples CSV'"
         )
     return read_settings(folder / SETTINGS_FILE)
+
+
+def _check_donors_of_table(settings: Settings, cohort: Cohort, folder: Path) -> None:
+    """A name in the table of K that no donor has would leave that donor's K to its labels, unnoticed."""
+    table = settings.domains.n_domains
+    known = (*cohort.donors, "cohort")
+    for name in table if isinstance(table, dict) else ():
+        if name not in known:
+            raise SettingsError(
+                f"{folder / SETTINGS_FILE}, domains.n_domains.{name}",
+                f"names no donor of {SHEET_FILE}",
+                expected="one of " + ", ".join(known),
+            )
 
 
 def study_of_run(folder: Path, run_id: str) -> Study:

@@ -70,8 +70,8 @@ def wanted(study: Study, recipes: Mapping[str, Recipe], recipe: Recipe, partitio
     return Wanted(key, donors, left_out, inputs, records, sources, source_hashes, settings, seed)
 
 
-def accepted_donors(study: Study) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Donors of the sheet that take part in the cohort, and those left out with the reason.
+def accepted_donors(study: Study, donors: tuple[str, ...] | None = None) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Donors of the sheet, or of `donors`, that can take part, and those left out with the reason.
 
     A donor is left out while a check of its raw samples fails.
 
@@ -79,9 +79,11 @@ def accepted_donors(study: Study) -> tuple[tuple[str, ...], dict[str, str]]:
     ------
     MissingInputError
         If a donor's raw samples were never read.
+    StudyError
+        If none is left.
     """
     accepted, left_out = [], {}
-    for donor in study.cohort.donors:
+    for donor in donors or study.cohort.donors:
         raw = study.store.current("raw_samples", donor)
         if raw is None:
             raise MissingInputError(

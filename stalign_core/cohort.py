@@ -97,17 +97,22 @@ def read_sample_sheet(path: Path | str) -> Cohort:
     return Cohort(sheet, tuple(samples))
 
 
+def located(path: Path) -> Path:
+    """`path` without ``..`` and links above it; a link's own name is kept, for its ending tells the format."""
+    return path.resolve() if path.name in ("", "..") else path.parent.resolve() / path.name
+
+
 def _sample(sheet: Path, row: CsvRow) -> Sample:
     cells = row.cells
     known = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)
 
     def file_of(column: str) -> Path | None:
-        return sheet.parent / cells[column] if cells.get(column) else None
+        return located(sheet.parent / cells[column]) if cells.get(column) else None
 
     return Sample(
         sample=cells[keys.SAMPLE],
         donor=cells[keys.DONOR],
-        path=sheet.parent / cells[PATH],
+        path=located(sheet.parent / cells[PATH]),
         image=file_of(IMAGE),
         annotation=file_of(ANNOTATION),
         extra={column: cell for column, cell in cells.items() if column not in known},

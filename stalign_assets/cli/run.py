@@ -36,7 +36,7 @@ def command(
         if report.success and report.study.metrics_path.is_file():
             print_table(headline(report.study.metrics_path, report.study.settings))
         for line in report.lines():
-            click.echo(line)
+            click.echo(line, err=line.startswith("error:"))
     if not report.success:
         return report.exit_code
     return EXIT_LEFT_OUT if report.donors_left_out else 0

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from stalign_assets import reporting
+from stalign_assets.full_disk import naming_full_disk
 from stalign_assets.materialise import Materialisation, Step, materialise
 from stalign_assets.platform.metadata import metadata_of
 from stalign_assets.platform.partitions import DONORS
@@ -45,7 +46,8 @@ def asset_of(recipe: Recipe, recipes: Mapping[str, Recipe]) -> dg.AssetsDefiniti
 def failing_in_one_line() -> Iterator[None]:
     """Turn an error a user can act on into a failure of one line that is not retried."""
     try:
-        yield
+        with naming_full_disk("the study's disk", "this step could not end"):
+            yield
     except StalignError as error:
         raise dg.Failure(description=error.line, metadata={"error": error.line}, allow_retries=False) from None
 

@@ -92,12 +92,14 @@ def _panel_settings(context: KeyContext) -> Mapping[str, Any]:
 def _choose_panel(task: Task) -> None:
     from stalign_core.expression.gene_statistics import GeneHistogram
     from stalign_core.expression.panel import select_panel
+    from stalign_core.readers import share_genes
 
     histograms = {
         sample.removesuffix(".parquet"): GeneHistogram.from_frame(statistics.table(sample))
         for _, statistics in task.each_donor(STATISTICS)
         for sample in statistics.names("*.parquet")
     }
+    share_genes({name: found.genes for name, found in histograms.items()}, str(task.study.cohort.sheet))
     panel = select_panel(histograms, **task.key_settings)
     task.builder.write_table("panel.parquet", panel.table)
     task.builder.write_json("lost.json", panel.lost)

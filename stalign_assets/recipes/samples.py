@@ -114,7 +114,8 @@ def used_representations(settings: Settings) -> list[str]:
 def _raw_settings(context: KeyContext) -> Mapping[str, Any]:
     return {
         "samples": sorted(sample.sample for sample in context.study.cohort.samples_of(context.partition)),
-        "input": context.settings.input,
+        "min_spots": _min_spots(context.settings)[0],
+        "min_genes": context.settings.input.min_genes,
     }
 
 
@@ -180,18 +181,26 @@ def _source_hash(task: Task, sample: Sample, path: Path) -> str:
 
 def _problems(settings: Settings, summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Why a donor cannot take part: one line per section and fault."""
-    # A section must at least span the principal components it is described by.
-    min_spots = max(settings.input.min_spots, settings.expression.n_components + 1)
+    min_spots, asked_by = _min_spots(settings)
     problems = []
     for sample, summary in summaries.items():
         if summary["spots"] < min_spots:
-            problems.append(f"sample {sample} has {summary['spots']} spots, fewer than the {min_spots} it needs")
+            problems.append(f"sample {sample} has {summary['spots']} spots, fewer than the {min_spots} of {asked_by}")
         if summary["genes_detected"] < settings.input.min_genes:
             problems.append(
                 f"sample {sample} shows {summary['genes_detected']} genes, "
                 f"fewer than the {settings.input.min_genes} of input.min_genes"
             )
     return problems
+
+
+def _min_spots(settings: Settings) -> tuple[int, str]:
+    """Fewest spots that a section may have, and the setting that asks for them."""
+    # A section must at least span the principal components it is described by.
+    spanning = settings.expression.n_components + 1
+    if spanning > settings.input.min_spots:
+        return spanning, "expression.n_components + 1"
+    return settings.input.min_spots, "input.min_spots"
 
 
 def _count_genes(task: Task) -> None:

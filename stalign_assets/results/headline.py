@@ -41,15 +41,20 @@ def headline(path: Path, settings: Settings) -> pd.DataFrame:
     return _ordered(table, settings)
 
 
-def write_domain_tables(study: Study, scopes: tuple[str, ...], variants: tuple[str, ...]) -> list[Path]:
-    """Write ``reports/domains_<scope>_<variant>.csv`` with the columns sample, barcode, domain."""
+def write_domain_tables(
+    study: Study, scopes: tuple[str, ...], variants: tuple[str, ...], donors: tuple[str, ...]
+) -> list[Path]:
+    """Write ``reports/domains_<scope>_<variant>.csv`` with the columns sample, barcode, domain.
+
+    Donor scope tells of `donors` alone: what was found of a donor that is left out now holds no longer.
+    """
     import pandas as pd
 
     study.reports.mkdir(exist_ok=True)
     written = []
     for scope in scopes:
         for variant in variants:
-            partitions = study.cohort.donors if scope == "donor" else (UNPARTITIONED,)
+            partitions = donors if scope == "donor" else (UNPARTITIONED,)
             found = [study.store.current(f"{scope}/{variant}/domains", partition) for partition in partitions]
             tables = [artifact.table("domains.parquet") for artifact in found if artifact is not None]
             if not tables:
