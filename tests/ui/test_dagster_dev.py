@@ -1,0 +1,76 @@
+"""One study driven by the UI and by the command in turn: a real server, runs launched as its buttons launch them."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from stalign_assets.planning import assets_of_scope
+from stalign_assets.recipes.graph import recipes_of
+from stalign_assets.study import Study, open_study
+from tests.assets.conftest import run
+from tests.ui.graphql import MATERIALISATIONS, PARTITIONS, Ask, latest_metadata, launch, wait_for
+from tests.ui.server import serving
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+
+RUN_SECONDS = 600.0
+
+
+def add_third_donor(study: Path, data: Path) -> str:
+    """Append the simulated donor that the study does not hold yet; returns its name."""
+    with (data / "samples.csv").open() as stream:
+        row = list(csv.DictReader(stream))[2]
+    relative = open_study(study).cohort.samples[0].path.parent
+    with (study / "samples.csv").open(newline="") as stream:
+        columns = next(csv.reader(stream))
+    row |= {name: str(relative / row[name]) for name in ("path", "image", "annotation") if row.get(name)}
+    with (study / "samples.csv").open("a", newline="") as stream:
+        csv.DictWriter(stream, columns, lineterminator="\n").writerow({name: row[name] for name in columns})
+    return row["donor"]
+
+
+def assets_of(study: Study, *scopes: str) -> list[str]:
+    recipes = recipes_of(study.settings)
+    return [asset for scope in scopes for asset in assets_of_scope(recipes, scope, study.settings.variants)]
+
+
+def materialise(ask: Ask, assets: list[str], partition: str | None = None) -> None:
+    ended = wait_for(ask, launch(ask, assets, partition), RUN_SECONDS)
+    assert ended["status"] == "SUCCESS", ended
+
+
+def reused(ask: Ask, assets: list[str], partition: str | None = None) -> set[bool]:
+    return {latest_metadata(ask, asset, partition)["reused"] for asset in assets}
+
+
+def test_the_ui_and_the_command_drive_the_same_study(study: Path, tiny_data: Path) -> None:
+    newcomer = add_third_donor(study, tiny_data)
+    opened = open_study(study)
+    of_donor = assets_of(opened, "samples", "donor")
+    of_cohort = [*assets_of(opened, "cohort"), "metrics_tables"]
+    veteran = opened.cohort.donors[0]
+
+    with serving(study) as server:
+        node = server.ask(PARTITIONS, path=["raw_samples"])["assetNodeOrError"]
+        assert sorted(node["partitionKeys"]) == sorted(opened.cohort.donors)
+        assert node["partitionStats"]["numMaterialized"] == 2
+
+        materialise(server.ask, of_donor, newcomer)
+        assert reused(server.ask, of_donor, newcomer) == {False}
+        materialise(server.ask, of_donor, veteran)
+        assert reused(server.ask, of_donor, veteran) == {True}
+        materialise(server.ask, of_cohort)
+        assert reused(server.ask, of_cohort) == {False}
+        assert latest_metadata(server.ask, "cohort/harmony/domains")["donors"] == ", ".join(opened.cohort.donors)
+
+        report = run(study)
+        assert report.success and report.n_computed == 0
+        assert report.n_up_to_date == len(of_donor) * 3 + len(of_cohort) - 1
+
+        materialise(server.ask, of_cohort)
+        assert reused(server.ask, of_cohort) == {True}
+        asset = server.ask(MATERIALISATIONS, path=["cohort", "harmony", "domains"])["assetOrError"]
+        assert len(asset["assetMaterializations"]) == 3
