@@ -121,7 +121,8 @@ class ScviSettings(_Section):
     n_layers: PositiveInt = Field(1, description="hidden layers of encoder and decoder")
     n_hidden: PositiveInt = Field(128, description="width of a hidden layer")
     max_epochs: PositiveInt = Field(400, description="upper bound; early stopping usually ends sooner")
-    early_stopping_patience: PositiveInt = Field(10, description="epochs without a better validation ELBO")
+    early_stopping_patience: PositiveInt = Field(5, description="epochs without a better validation ELBO")
+    learning_rate: float = Field(4e-3, gt=0, description="step size; scvi-tools' own default is 1e-3")
     batch_size: PositiveInt = Field(256, description="spots per step")
 
 
