@@ -16,22 +16,28 @@ _MEGABYTE: Final = 1e6
 
 
 def metadata_of(materialisation: Materialisation) -> dict[str, dg.MetadataValue]:
-    """Metadata of a materialisation, made from its artifact's manifest alone, so that reuse shows the same."""
+    """Metadata of a materialisation, made from its artifact's manifest alone, so that reuse shows the same.
+
+    The UI keeps their order: what was found comes first, then pictures, cost, and last what proves it all.
+    """
     artifact = materialisation.artifact
     manifest = artifact.manifest
-    metadata: dict[str, dg.MetadataValue] = {
-        "reused": dg.MetadataValue.bool(materialisation.reused),
-        "seconds": dg.MetadataValue.float(manifest.seconds),
-        "peak_memory_mb": dg.MetadataValue.float(round(manifest.peak_memory_bytes / _MEGABYTE, 1)),
-        "input_key": dg.MetadataValue.text(manifest.input_key),
-        "folder": dg.MetadataValue.path(str(artifact.folder)),
-        "donors": dg.MetadataValue.text(", ".join(manifest.donors)),
-        "provenance": dg.MetadataValue.json(_provenance(artifact)),
-    }
+    found = _summary_values(manifest.summary)
+    numbers = {name: value for name, value in found.items() if not isinstance(value, dg.JsonMetadataValue)}
+    shown = _pictures(artifact)
+    files = {name: value for name, value in shown.items() if isinstance(value, dg.PathMetadataValue)}
+    metadata: dict[str, dg.MetadataValue] = {"reused": dg.MetadataValue.bool(materialisation.reused), **numbers}
+    metadata |= {name: value for name, value in shown.items() if name not in files}
+    metadata["seconds"] = dg.MetadataValue.float(manifest.seconds)
+    metadata["peak_memory_mb"] = dg.MetadataValue.float(round(manifest.peak_memory_bytes / _MEGABYTE, 1))
+    metadata["donors"] = dg.MetadataValue.text(", ".join(manifest.donors))
     if manifest.donors_left_out:
         metadata["donors_left_out"] = dg.MetadataValue.json(manifest.donors_left_out)
-    metadata.update(_summary_values(manifest.summary))
-    metadata.update(_pictures(artifact))
+    metadata |= {name: value for name, value in found.items() if name not in numbers}
+    metadata |= files
+    metadata["folder"] = dg.MetadataValue.path(str(artifact.folder))
+    metadata["input_key"] = dg.MetadataValue.text(manifest.input_key)
+    metadata["provenance"] = dg.MetadataValue.json(_provenance(artifact))
     return metadata
 
 
@@ -68,12 +74,16 @@ def _summary_values(summary: Mapping[str, Any]) -> dict[str, dg.MetadataValue]:
 
 
 def _pictures(artifact: Artifact) -> dict[str, dg.MetadataValue]:
-    pictures: dict[str, dg.MetadataValue] = {}
+    """Small pictures in one entry, which the UI opens at one click, and the files of the full ones."""
+    images: list[str] = []
+    files: dict[str, dg.MetadataValue] = {}
     for name in artifact.names(f"*{THUMBNAIL_SUFFIX}"):
         encoded = base64.b64encode(artifact.bytes(name)).decode()
         title = name.removesuffix(THUMBNAIL_SUFFIX)
-        pictures[title] = dg.MetadataValue.md(f"![{title}](data:image/png;base64,{encoded})")
+        images.append(f"![{title}](data:image/png;base64,{encoded})")
         full = f"{title}.png"
         if full in artifact.manifest.files:
-            pictures[f"{title}_file"] = dg.MetadataValue.path(str(artifact.folder / full))
-    return pictures
+            files[f"{title}_file"] = dg.MetadataValue.path(str(artifact.folder / full))
+    if not images:
+        return files
+    return {"pictures": dg.MetadataValue.md("\n\n".join(images)), **files}

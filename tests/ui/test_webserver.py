@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_THUMBNAIL_BYTES = 100_000
+PICTURE = re.compile(r"!\[(\w+)\]\(data:image/png;base64,([^)]+)\)")
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +109,10 @@ def test_domains_show_a_map_and_a_projection_of_readable_size(
 ) -> None:
     partition = open_study(finished_study).cohort.donors[0] if of_donor else None
     shown = latest_metadata(ask, asset, partition)
-    for name in ("domain_map", "umap"):
-        before, _, encoded = shown[name].partition("data:image/png;base64,")
-        assert before.startswith("![")
-        picture = base64.b64decode(encoded.rstrip(")"), validate=True)
+    pictures = dict(PICTURE.findall(shown["pictures"]))
+    assert set(pictures) == {"domain_map", "umap"}
+    for name, encoded in pictures.items():
+        picture = base64.b64decode(encoded, validate=True)
         assert len(picture) < MAX_THUMBNAIL_BYTES
         with Image.open(io.BytesIO(picture)) as image:
             assert min(image.size) >= 100
