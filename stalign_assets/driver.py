@@ -221,7 +221,9 @@ class _Driver:
     def _keep_faults(self, outcome: RunOutcome) -> None:
         for fault in outcome.faults:
             self.console.fault(fault.line)
-            (self.report.bad_input if fault.by_user else self.report.failures).append(fault.line)
+            kept = self.report.bad_input if fault.by_user else self.report.failures
+            if fault.line not in kept:
+                kept.append(fault.line)
         if not outcome.faults:
             self.report.failures.append(f"run {outcome.run_id} failed; see it in the Dagster UI")
 

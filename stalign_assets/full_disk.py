@@ -25,6 +25,7 @@ _WORDS: Final = {
     "disk quota exceeded": "the disk quota is used up",
     "read-only file system": "it is read-only",
     "readonly database": "it is read-only",
+    "disk i/o error": "nothing more can be written",  # SQLite, where not even its journal finds room
 }
 
 

@@ -76,7 +76,7 @@ def materialise(step: Step) -> Materialisation:
     if found is not None:
         study.store.point(found)
         return Materialisation(found, reused=True)
-    with naming_full_disk(f"store {study.store.base}", f"{step.recipe.asset} could not be kept"):
+    with naming_full_disk(f"store {study.store.base}", "what was computed could not be kept"):
         artifact = _compute(step, want)
         study.store.point(artifact)
     return Materialisation(artifact, reused=False)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from stalign_core.errors import ArtifactError
 from stalign_core.store.artifact import Artifact
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from anndata import AnnData
+
+
+_HDF5_OVERHEAD: Final = 2**18
+"""Bytes of an .h5ad file besides its arrays, at most."""
 
 
 class ArtifactBuilder:
@@ -94,7 +100,9 @@ class ArtifactBuilder:
 
     def write_anndata(self, name: str, adata: AnnData, *, part: str | None = None) -> None:
         """Write an AnnData as .h5ad."""
-        adata.write_h5ad(self._target(name), compression="lzf")
+        target = self._target(name)
+        _check_room(target.parent, adata.__sizeof__())
+        adata.write_h5ad(target, compression="lzf")
         self._record(name, anndata_hash(adata), part)
 
     def write_bytes(self, name: str, payload: bytes, *, part: str | None = None) -> None:
@@ -147,10 +155,15 @@ class ArtifactBuilder:
             self._part_files[part].append(name)
 
 
+def _check_room(folder: Path, n_bytes: int) -> None:
+    """Refuse to begin what cannot end: HDF5 out of room prints a traceback for every part that it cannot close."""
+    needed = n_bytes * 11 // 10 + _HDF5_OVERHEAD
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {needed:,} bytes needed", str(folder))
+
+
 def _link_or_copy(source: Path, target: Path) -> None:
     """Artifacts never change, so two of them may share a file; filesystems without links get a copy."""
-    import shutil
-
     try:
         os.link(source, target)
     except OSError:
