@@ -1,0 +1,95 @@
+"""`corrected_features`: expression corrected by the variant's method, with the morphology that goes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from stalign_assets.recipes.features import harmony_settings
+from stalign_assets.recipes.recipe import KeyContext, Task
+from stalign_assets.recipes.samples import RAW
+from stalign_assets.rows import Rows, rows_of, samples_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from stalign_core.correction import CorrectionResult
+    from stalign_core.settings import VariantSettings
+
+
+def correction_settings(variant: str, context: KeyContext) -> Mapping[str, Any]:
+    """The method, what it corrects for, and its own settings."""
+    method = context.settings.variants[variant].correction
+    correction = context.settings.correction
+    if method == "uncorrected":
+        return {"method": method}
+    if method == "harmony":
+        return {"method": method, **harmony_settings(context)}
+    settings = {"method": method, "covariate": correction.covariate, method: getattr(correction, method)}
+    if method == "scvi":
+        settings["n_latent"] = context.settings.expression.n_components
+    return settings
+
+
+def correct(chosen: VariantSettings, expression: str, morphology: str, task: Task) -> None:
+    """Correct expression over all samples, and store each donor's part and what a later mapping needs."""
+    rows = rows_of(task.inputs[RAW], task.donors)
+    batches = rows.sample if task.settings.correction.covariate == "sample" else rows.donor
+    if chosen.correction == "scvi":
+        result = _fit_scvi(task, expression, batches)
+    else:
+        result = _correct_embedding(task, chosen, expression, rows, batches)
+    stored = task.one(morphology)
+    morphology_parts = {donor: stored.arrays(f"{donor}.safetensors") for donor in task.donors}
+    expression_parts = rows.split(result.features, "expression/")
+    for donor in task.donors:
+        arrays = dict(expression_parts[donor])
+        for sample in samples_of(task.of_donor(RAW, donor)):
+            arrays[f"morphology/{sample}"] = morphology_parts[donor][f"features/{sample}"]
+            arrays[f"has_morphology/{sample}"] = morphology_parts[donor][f"observed/{sample}"]
+        task.builder.write_arrays(f"{donor}.safetensors", arrays)
+    # Named apart from the parts above: what a later mapping needs is stored, and read by nothing here.
+    if result.arrays:
+        task.builder.write_arrays("correction/model.safetensors", result.arrays)
+    task.builder.write_json("correction/model.json", result.facts)
+    observed = rows.stack(morphology_parts, "observed/")
+    task.builder.summary.update(
+        n_spots=len(rows.sample),
+        n_components=int(result.features.shape[1]),
+        n_batches=len(set(batches)),
+        n_spots_without_morphology=int((~observed).sum()),
+        method=chosen.correction,
+    )
+
+
+def _correct_embedding(
+    task: Task, chosen: VariantSettings, expression: str, rows: Rows, batches: np.ndarray[Any, Any]
+) -> CorrectionResult:
+    from stalign_core.correction import correct_embedding
+
+    stored = task.one(expression)
+    prefix = "" if chosen.representation == "pca" else "features/"
+    features = rows.stack({donor: stored.arrays(f"{donor}.safetensors") for donor in task.donors}, prefix)
+    return correct_embedding(chosen.correction, features, batches, task.settings.correction, task.settings.seed)
+
+
+def _fit_scvi(task: Task, panel_asset: str, batches: np.ndarray[Any, Any]) -> CorrectionResult:
+    from scipy.sparse import vstack
+
+    from stalign_core.correction.scvi import fit_scvi
+
+    panel = task.one(panel_asset).table("panel.parquet")["gene"].to_numpy(dtype=object)
+    blocks = []
+    for _, raw in task.each_donor(RAW):
+        for sample in samples_of(raw):
+            blocks.append(raw.anndata(f"{sample}.counts.h5ad")[:, panel].X)
+    task.builder.determinism = "scVI: deterministic on the CPU for the same thread count; not guaranteed on a GPU"
+    return fit_scvi(
+        vstack(blocks, format="csr"),
+        batches,
+        task.settings.correction,
+        n_latent=task.settings.expression.n_components,
+        seed=task.settings.seed,
+        genes=panel.tolist(),
+        progress=task.progress,
+    )

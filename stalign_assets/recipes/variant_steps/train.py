@@ -1,0 +1,71 @@
+"""`aestetik_model` and `spot_embeddings`: the model trained on corrected features, and its vectors."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from stalign_assets.recipes.recipe import KeyContext, Task
+from stalign_assets.recipes.samples import RAW
+from stalign_assets.recipes.variant_steps.inputs import grids_of, n_domains_of
+from stalign_assets.rows import Rows, rows_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_MODEL_FOLDER: Final = "model"
+
+
+def model_settings(variant: str, context: KeyContext) -> Mapping[str, Any]:
+    """The model's settings, and K, which decides how triplets are drawn."""
+    from dataclasses import asdict
+
+    chosen = asdict(context.settings.aestetik_of(variant))
+    # Where a model is trained does not change what it is.
+    del chosen["device"]
+    return {"aestetik": chosen, "n_domains": n_domains_of(context)}
+
+
+def _model_inputs(task: Task, variant: str) -> tuple[Rows, dict[str, np.ndarray[Any, Any]]]:
+    rows = rows_of(task.inputs[RAW], task.donors)
+    stored = task.one(f"{task.scope}/{variant}/corrected_features")
+    features = {donor: stored.arrays(f"{donor}.safetensors") for donor in task.donors}
+    return rows, {
+        "expression": rows.stack(features, "expression/"),
+        "morphology": rows.stack(features, "morphology/"),
+        "has_morphology": rows.stack(features, "has_morphology/"),
+        "lattice": grids_of(task, rows)["lattice"],
+        "sample": rows.sample_codes,
+    }
+
+
+def train(variant: str, task: Task) -> None:
+    """Train the model; a killed training goes on at the epoch where it stopped."""
+    from stalign_core.aestetik import Aestetik
+
+    _, arrays = _model_inputs(task, variant)
+    model = Aestetik(task.settings.aestetik_of(variant), seed=task.settings.seed)
+    checkpoints = task.study.folder / "cache" / "training" / task.recipe.asset / task.partition
+    model.fit(**arrays, n_domains=task.key_settings["n_domains"], progress=task.progress, checkpoint_folder=checkpoints)
+    model.save(task.builder.folder(_MODEL_FOLDER))
+    task.builder.record_folder(_MODEL_FOLDER)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    task.builder.summary.update(
+        n_spots=len(arrays["expression"]),
+        n_epochs=len(model.history),
+        **{name: round(value, 5) for name, value in model.history[-1].items()},
+    )
+
+
+def embed(variant: str, task: Task) -> None:
+    """Embed every spot, one part per donor."""
+    from stalign_core.aestetik import Aestetik
+
+    rows, arrays = _model_inputs(task, variant)
+    stored = task.one(f"{task.scope}/{variant}/aestetik_model")
+    model = Aestetik.load(stored.local_folder(_MODEL_FOLDER))
+    embedding = model.embed(**arrays)
+    for donor, parts in rows.split(embedding).items():
+        task.builder.write_arrays(f"{donor}.safetensors", parts)
+    task.builder.summary.update(n_spots=len(embedding), n_latent=int(embedding.shape[1]))
