@@ -207,25 +207,32 @@ class Aestetik:
         channels = torch.from_numpy(scale_channels(given, self._scaling))
         table = build_windows(given.lattice, given.sample, self.settings.window)
         nearby = window_mean(channels, table.kernel)
-        grouped = channels if self.settings.triplet_labels == "kmeans" else nearby
-        method = self.settings.triplet_labels
+        expression, morphology = self._grouped(nearby if self.settings.triplet_labels == "tied" else channels)
         rng = np.random.default_rng(self.seed)
-        split = self._scaling.n_expression
+        method = self.settings.triplet_labels
         everyone = np.ones(given.n_spots, dtype=bool)
-        rows = grouped.numpy()
         return TrainingData(
             channels=_padded(channels.numpy()),
             targets=nearby,
-            n_expression=split,
-            expression_labels=torch.from_numpy(group_labels(rows[:, :split], everyone, n_domains, method, rng)),
+            n_expression=self._scaling.n_expression,
+            expression_labels=torch.from_numpy(
+                group_labels(expression, given.sample, everyone, n_domains, method, rng)
+            ),
             morphology_labels=torch.from_numpy(
-                group_labels(rows[:, split:], given.has_morphology, n_domains, method, rng)
+                group_labels(morphology, given.sample, given.has_morphology, n_domains, method, rng)
             ),
             n_labels=n_domains,
             has_morphology=torch.from_numpy(given.has_morphology),
             table=table,
             tiles=torch.from_numpy(np.column_stack([given.sample, given.lattice])),
         )
+
+    def _grouped(self, channels: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Expression and morphology in their own units: the variance of a component says how much it counts."""
+        assert self._scaling is not None
+        rows = channels.numpy() * self._scaling.deviation
+        split = self._scaling.n_expression
+        return rows[:, :split], rows[:, split:]
 
     def _identity(self, given: ModelInput, n_domains: int) -> str:
         """Hash of all that a training follows from."""

@@ -1,11 +1,15 @@
 """K-Means and the tied-covariance Gaussian mixture: they name the groups that triplets are drawn from.
 
-Small, seeded and free of scikit-learn, so that the model needs torch, numpy and lightning alone. Both are
+Small, seeded and free of scikit-learn, so that the model needs torch, numpy and lightning alone. All are
 fitted on at most `MAX_FITTED` rows and then label every row, so the cost per spot stays flat.
+
+A mixture's likelihood has many local maxima. As in Biernacki, Celeux and Govaert (2003), many starts are run
+for a few iterations and only the likeliest are run to their end.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,17 +18,29 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
-MAX_FITTED = 50_000
+MAX_FITTED = 20_000
 """Rows a model is fitted on; larger inputs are subsampled without replacement."""
+MAX_STARTED = 3_000
+"""Rows that the K-Means start of a mixture is fitted on."""
 CHUNK = 262_144
 """Rows labelled at a time, which bounds memory."""
+N_STARTS = 30
+"""Starts of a mixture."""
+N_FINISHED = 4
+"""Likeliest starts that are run to their end."""
+SHORT_RUN = 10
+"""Iterations after which starts are compared."""
+LONG_RUN = 200
+"""Iterations after which a start ends in any case."""
+TOLERANCE = 1e-5
+"""A start has ended when the mean log likelihood rises by less."""
 RIDGE = 1e-6
-"""Added to the diagonal of a covariance, relative to its mean diagonal, so that it can be inverted."""
+"""Least shrinkage of a covariance, so that it can be inverted."""
 
 
 @dataclass(frozen=True)
 class TiedMixture:
-    """A Gaussian mixture whose components share one covariance.
+    """A mixture of K Gaussians that share one covariance.
 
     Attributes
     ----------
@@ -35,23 +51,63 @@ class TiedMixture:
     whitening
         (d, d) matrix W with W W' equal to the inverse of the shared covariance.
     log_likelihood
-        Mean log likelihood per row of the rows it was fitted on, up to a constant of d.
+        Mean log likelihood per row of the rows it was fitted on.
     """
 
     log_weights: Floats
     means: Floats
     whitening: Floats
-    log_likelihood: float
+    log_likelihood: float = -math.inf
 
-    def scores(self, rows: NDArray[np.floating]) -> Floats:
-        """Log joint density of rows and components, (n, K), up to a constant shared by all."""
-        white = rows.astype(np.float64) @ self.whitening
-        return self.log_weights - 0.5 * squared_distances(white, self.means @ self.whitening)
+    def log_joint(self, rows: NDArray[np.floating]) -> Floats:
+        """Log joint density of rows and components, (n, K)."""
+        distances = squared_distances(rows.astype(np.float64) @ self.whitening, self.means @ self.whitening)
+        log_scale = np.log(np.diag(self.whitening)).sum() - 0.5 * self.means.shape[1] * math.log(2 * math.pi)
+        joint: Floats = self.log_weights - 0.5 * distances + log_scale
+        return joint
 
     def predict(self, rows: NDArray[np.floating]) -> Labels:
         """The likeliest component of each row, (n,)."""
-        parts = [self.scores(rows[i : i + CHUNK]).argmax(axis=1) for i in range(0, len(rows), CHUNK)]
+        parts = [self.log_joint(rows[i : i + CHUNK]).argmax(axis=1) for i in range(0, len(rows), CHUNK)]
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
+
+def fit_tied_mixture(
+    rows: NDArray[np.floating], n_components: int, rng: np.random.Generator, shrinkage: float = 0.0
+) -> TiedMixture:
+    """The likeliest tied mixture found by expectation maximisation from many starts.
+
+    Parameters
+    ----------
+    rows
+        (n, d) features; more than `MAX_FITTED` rows are subsampled.
+    n_components
+        K.
+    rng
+        Source of the starts and of the subsample.
+    shrinkage
+        How far the shared covariance is drawn towards a multiple of the identity in each iteration, 0 to 1: at
+        0 directions of small variance count as much as any, at 1 the mixture is close to K-Means.
+    """
+    fitted = rows[_subsample(len(rows), MAX_FITTED, rng)].astype(np.float64)
+    starts = [_start(fitted, n_components, rng, standardise=bool(i % 2)) for i in range(N_STARTS)]
+    short = [_maximise_expectation(fitted, start, shrinkage, SHORT_RUN) for start in starts]
+    likeliest = sorted(range(N_STARTS), key=lambda i: -short[i][0].log_likelihood)[:N_FINISHED]
+    finished = [_maximise_expectation(fitted, short[i][1], shrinkage, LONG_RUN)[0] for i in likeliest]
+    return max(finished, key=lambda mixture: mixture.log_likelihood)
+
+
+def kmeans_labels(rows: NDArray[np.floating], n_clusters: int, rng: np.random.Generator, n_init: int = 3) -> Labels:
+    """Labels of the best of `n_init` K-Means clusterings, by inertia, (n,)."""
+    fitted = rows[_subsample(len(rows), MAX_FITTED, rng)].astype(np.float64)
+    runs = [_kmeans_centers(fitted, n_clusters, rng) for _ in range(n_init)]
+    inertia = [squared_distances(fitted, centers).min(axis=1).sum() for centers in runs]
+    best = runs[int(np.argmin(inertia))]
+    parts = [
+        squared_distances(rows[i : i + CHUNK].astype(np.float64), best).argmin(axis=1)
+        for i in range(0, len(rows), CHUNK)
+    ]
+    return np.concatenate(parts)
 
 
 def squared_distances(rows: Floats, centers: Floats) -> Floats:
@@ -61,18 +117,14 @@ def squared_distances(rows: Floats, centers: Floats) -> Floats:
     return nonnegative
 
 
-def subsample(n_rows: int, rng: np.random.Generator) -> Labels:
-    """At most `MAX_FITTED` row numbers, in order."""
-    if n_rows <= MAX_FITTED:
+def _subsample(n_rows: int, n_kept: int, rng: np.random.Generator) -> Labels:
+    if n_rows <= n_kept:
         return np.arange(n_rows)
-    return np.sort(rng.choice(n_rows, MAX_FITTED, replace=False))
+    return np.sort(rng.choice(n_rows, n_kept, replace=False))
 
 
-def kmeans_centers(rows: Floats, n_clusters: int, rng: np.random.Generator, max_iterations: int = 100) -> Floats:
-    """Centres of a K-Means clustering, (K, d): k-means++ seeding, then Lloyd's iterations.
-
-    An emptied cluster is given the row farthest from its centre.
-    """
+def _kmeans_centers(rows: Floats, n_clusters: int, rng: np.random.Generator, max_iterations: int = 100) -> Floats:
+    """Centres (K, d): k-means++ seeding, then Lloyd's iterations; an emptied cluster gets the farthest row."""
     centers = _plus_plus(rows, n_clusters, rng)
     labels = np.full(len(rows), -1)
     for _ in range(max_iterations):
@@ -82,8 +134,7 @@ def kmeans_centers(rows: Floats, n_clusters: int, rng: np.random.Generator, max_
             break
         labels = new_labels
         counts = np.bincount(labels, minlength=n_clusters)
-        one_hot = np.eye(n_clusters)[labels]
-        centers = (one_hot.T @ rows) / np.maximum(counts, 1)[:, None]
+        centers = (np.eye(n_clusters)[labels].T @ rows) / np.maximum(counts, 1)[:, None]
         for empty in np.flatnonzero(counts == 0):
             farthest = distances[np.arange(len(rows)), labels].argmax()
             centers[empty] = rows[farthest]
@@ -103,75 +154,42 @@ def _plus_plus(rows: Floats, n_clusters: int, rng: np.random.Generator) -> Float
     return rows[chosen]
 
 
-def kmeans_labels(rows: NDArray[np.floating], n_clusters: int, rng: np.random.Generator, n_init: int = 3) -> Labels:
-    """Labels of the best of `n_init` K-Means clusterings, by inertia, (n,)."""
-    fitted = rows[subsample(len(rows), rng)].astype(np.float64)
-    runs = [kmeans_centers(fitted, n_clusters, rng) for _ in range(n_init)]
-    inertia = [squared_distances(fitted, centers).min(axis=1).sum() for centers in runs]
-    best = runs[int(np.argmin(inertia))]
-    parts = [
-        squared_distances(rows[i : i + CHUNK].astype(np.float64), best).argmin(axis=1)
-        for i in range(0, len(rows), CHUNK)
-    ]
-    return np.concatenate(parts)
+def _start(rows: Floats, n_components: int, rng: np.random.Generator, *, standardise: bool) -> Floats:
+    """Responsibilities (n, K) of a K-Means clustering; standardised columns give other starts than plain ones."""
+    deviation = rows.std(axis=0)
+    scaled = rows / np.where(deviation > 0, deviation, 1) if standardise else rows
+    centers = _kmeans_centers(scaled[_subsample(len(rows), MAX_STARTED, rng)], n_components, rng)
+    one_hot: Floats = np.eye(n_components)[squared_distances(scaled, centers).argmin(axis=1)]
+    return one_hot
 
 
-def fit_tied_mixture(
-    rows: NDArray[np.floating],
-    n_components: int,
-    rng: np.random.Generator,
-    *,
-    n_init: int = 3,
-    max_iterations: int = 100,
-    tolerance: float = 1e-4,
-) -> TiedMixture:
-    """The likeliest of `n_init` tied mixtures fitted by expectation maximisation.
-
-    Parameters
-    ----------
-    rows
-        (n, d) features; more than `MAX_FITTED` rows are subsampled.
-    n_components
-        K.
-    rng
-        Source of the K-Means starts and of the subsample.
-    n_init
-        Starts, each from one K-Means clustering.
-    max_iterations, tolerance
-        A start ends when the mean log likelihood rises by less than `tolerance`.
-    """
-    fitted = rows[subsample(len(rows), rng)].astype(np.float64)
-    runs = [_expectation_maximisation(fitted, n_components, rng, max_iterations, tolerance) for _ in range(n_init)]
-    return max(runs, key=lambda run: run.log_likelihood)
-
-
-def _expectation_maximisation(
-    rows: Floats, n_components: int, rng: np.random.Generator, max_iterations: int, tolerance: float
-) -> TiedMixture:
-    centers = kmeans_centers(rows, n_components, rng)
-    responsibility = np.eye(n_components)[squared_distances(rows, centers).argmin(axis=1)]
-    scatter = rows.T @ rows
-    likelihood = -np.inf
-    while True:
-        mixture = _maximise(rows, responsibility, scatter)
-        joint = mixture.scores(rows)
+def _maximise_expectation(
+    rows: Floats, responsibility: Floats, shrinkage: float, n_iterations: int
+) -> tuple[TiedMixture, Floats]:
+    """Mixture and responsibilities after at most `n_iterations`, starting from responsibilities."""
+    second_moment = rows.T @ rows
+    likelihood = -math.inf
+    for _ in range(n_iterations):
+        mixture = _mixture_of(rows, responsibility, second_moment, shrinkage)
+        joint = mixture.log_joint(rows)
         peak = joint.max(axis=1, keepdims=True)
         density = np.exp(joint - peak)
         total = density.sum(axis=1, keepdims=True)
-        log_determinant = np.log(np.abs(np.diag(mixture.whitening))).sum()
-        previous, likelihood = likelihood, float((peak + np.log(total)).mean() + log_determinant)
         responsibility = density / total
-        max_iterations -= 1
-        if likelihood - previous < tolerance or max_iterations <= 0:
-            return TiedMixture(mixture.log_weights, mixture.means, mixture.whitening, likelihood)
+        previous, likelihood = likelihood, float((peak + np.log(total)).mean())
+        if likelihood - previous < TOLERANCE:
+            break
+    return TiedMixture(mixture.log_weights, mixture.means, mixture.whitening, likelihood), responsibility
 
 
-def _maximise(rows: Floats, responsibility: Floats, scatter: Floats) -> TiedMixture:
+def _mixture_of(rows: Floats, responsibility: Floats, second_moment: Floats, shrinkage: float) -> TiedMixture:
     n_rows, n_features = rows.shape
     mass = responsibility.sum(axis=0) + 1e-12
     means = (responsibility.T @ rows) / mass[:, None]
-    covariance = (scatter - (means * mass[:, None]).T @ means) / n_rows
-    covariance += np.eye(n_features) * (RIDGE * covariance.diagonal().mean() + 1e-12)
+    covariance = (second_moment - (means * mass[:, None]).T @ means) / n_rows
+    shrinkage = max(shrinkage, RIDGE)
+    spread = covariance.diagonal().mean() + 1e-12
+    covariance = (1 - shrinkage) * covariance + shrinkage * spread * np.eye(n_features)
     # covariance = L L'; its inverse is W W' with the upper triangular W = inv(L)'.
     whitening = np.linalg.inv(np.linalg.cholesky(covariance)).T
-    return TiedMixture(np.log(mass / mass.sum()), means, whitening, -np.inf)
+    return TiedMixture(np.log(mass / mass.sum()), means, whitening)

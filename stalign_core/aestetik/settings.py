@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from stalign_core.errors import SettingsError
 
+TripletLabels = Literal["tied", "kmeans"]
+
 
 @dataclass(frozen=True, slots=True)
 class AestetikSettings:
@@ -54,7 +56,7 @@ class AestetikSettings:
     batch_size: int = 2048
     learning_rate: float = 1e-3
     reconstruction: Literal["l1", "mse"] = "l1"
-    triplet_labels: Literal["tied", "kmeans"] = "tied"
+    triplet_labels: TripletLabels = "tied"
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
