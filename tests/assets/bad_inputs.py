@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import StringIO
@@ -19,6 +17,7 @@ from stalign_assets.study import open_study
 
 SAMPLE = "P02_S1"
 DONOR = "P02"
+OTHER_SAMPLE = "P01_S1"
 OTHER_DONOR = "P01"
 
 
@@ -27,11 +26,12 @@ class Files:
     """The raw files of the section that is spoiled."""
 
     data: Path
+    sample: str = SAMPLE
 
     @property
     def section(self) -> Path:
         """Its Space Ranger folder."""
-        return self.data / SAMPLE
+        return self.data / self.sample
 
     @property
     def counts(self) -> Path:
@@ -46,12 +46,12 @@ class Files:
     @property
     def image(self) -> Path:
         """Its full-resolution image."""
-        return self.data / "images" / f"{SAMPLE}.tif"
+        return self.data / "images" / f"{self.sample}.tif"
 
     @property
     def annotation(self) -> Path:
         """Its labels."""
-        return self.data / "annotations" / f"{SAMPLE}.csv"
+        return self.data / "annotations" / f"{self.sample}.csv"
 
 
 Spoil = Callable[[Files], None]
@@ -209,12 +209,12 @@ def replace_image(files: Files) -> None:
 
 
 def damage_a_tile(files: Files) -> None:
-    """Overwrite one tile in the middle of the file: its header and every other tile stay whole."""
+    """Overwrite the second tile: the header and every other tile stay whole."""
     import tifffile
 
     with tifffile.TiffFile(files.image) as file:
-        page = file.pages[0]
-        start, size = page.dataoffsets[-1], page.databytecounts[-1]
+        page = file.pages.first
+        start, size = page.dataoffsets[1], page.databytecounts[1]
     with files.image.open("r+b") as stream:
         stream.seek(start)
         stream.write(bytes(size))
@@ -239,21 +239,3 @@ def annotate_strangers(files: Files) -> None:
     """Name two barcodes that the section does not have."""
     with files.annotation.open("a") as stream:
         stream.write("NNNNNNNNNNNNNNNN-1,Islet\nNNNNNNNNNNNNNNNN-2,Islet\n")
-
-
-def main_in_a_process() -> list[str]:
-    """The command as a program of its own."""
-    return [sys.executable, "-m", "stalign_assets.cli.main"]
-
-
-def lose(path: Callable[[Files], Path]) -> Spoil:
-    """Remove a file or folder."""
-
-    def spoil(files: Files) -> None:
-        target = path(files)
-        if target.is_dir():
-            shutil.rmtree(target)
-        else:
-            target.unlink()
-
-    return spoil

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,15 @@ TINY_DESIGN = CohortDesign(
     n_domains=3,
     histology=HistologyDesign(spot_distance_pixels=16.0, hires_side=300, lowres_side=150),
 )
+
+
+@pytest.fixture(autouse=True)
+def _streams_stay_open() -> None:
+    """absl, which scib-metrics brings in, closes its stream when Dagster configures logging anew, unless it is one of
+    the process's own; the stream it found is pytest's, which every later test needs."""
+    absl = sys.modules.get("absl.logging")
+    if absl is not None:
+        absl.get_absl_handler().python_handler.stream = sys.__stderr__
 
 
 @pytest.fixture(scope="session")

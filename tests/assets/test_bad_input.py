@@ -1,0 +1,499 @@
+"""Bad input, through the real program: one clear line that names the place, exit code 2, and nothing lost.
+
+Sheets, readers and settings have tests of their own beside them; here the command and Dagster are held to what they
+make of each fault: earlier artifacts verify, other donors go on, and once the input is mended the run completes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from stalign_assets.full_disk import naming_full_disk
+from stalign_assets.platform.assets import failing_in_one_line
+from stalign_assets.platform.build import build_definitions
+from stalign_assets.platform.resources import StudyResource
+from stalign_assets.settings_file import set_value
+from stalign_assets.study import STUDY_VARIABLE, open_study, settings_of_study
+from stalign_core.errors import ArtifactError, InputDataError
+from stalign_core.store import Store
+from tests.assets import bad_inputs as bad
+from tests.assets.bad_inputs import DONOR, OTHER_DONOR, OTHER_SAMPLE, SAMPLE, Files, Spoil, stalign, the_one_error
+
+pytestmark = pytest.mark.slow
+
+QUICK = ("--scopes", "donor", "--variants", "uncorrected")
+JOINT = ("--scopes", "cohort", "--variants", "uncorrected")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A finished study with raw files of its own."""
+
+    study: Path
+    data: Path
+    untouched: Path
+
+    @property
+    def files(self) -> Files:
+        """The raw files of the section that is spoiled."""
+        return Files(self.data)
+
+    def mend(self) -> None:
+        """Put all raw files back as they were."""
+        shutil.rmtree(self.data)
+        shutil.copytree(self.untouched, self.data)
+
+
+@pytest.fixture
+def place(tmp_path: Path, finished_study: Path, tiny_data: Path) -> Place:
+    """Copies as far from each other as the originals, so that relative paths lead on."""
+    base = finished_study.parents[1]
+    study = shutil.copytree(finished_study, tmp_path / finished_study.relative_to(base))
+    data = shutil.copytree(tiny_data, tmp_path / tiny_data.relative_to(base))
+    return Place(study, data, tiny_data)
+
+
+Print = pytest.CaptureFixture[str]
+
+
+# A reader fails
+
+
+BROKEN_SECTIONS: dict[str, tuple[Spoil, tuple[str, ...]]] = {
+    "truncated h5": (bad.truncate_counts, ("filtered_feature_bc_matrix.h5: cannot be read: truncated", "copy the")),
+    "fractional counts": (
+        bad.alter_counts(bad.set_count(0.5)),
+        ("filtered_feature_bc_matrix.h5: 1 of ", "not integers (first: 0.5)", "expected non-negative integers"),
+    ),
+    "negative counts": (
+        bad.alter_counts(bad.set_count(-3)),
+        ("filtered_feature_bc_matrix.h5: 1 of ", "negative (first: -3.0)", "give raw counts"),
+    ),
+    "counts that are no numbers": (bad.alter_counts(bad.set_count(float("nan"))), ("not finite (first: nan)",)),
+    "no counts at all": (bad.alter_counts(bad.empty_matrix), (f"{SAMPLE}: sample {SAMPLE} has no count in any",)),
+    "no spot on the tissue": (bad.take_off_tissue(0), (f"sample {SAMPLE} has no spot on the tissue", "remove the row")),
+    "positions of another section": (
+        bad.rename_positions,
+        ("tissue_positions.csv: holds none of the", "expected a position for every spot", "the same run"),
+    ),
+    "positions outside the image": (
+        bad.shift_positions,
+        (f"{SAMPLE}.tif: ", "spots lie outside the image of", f"positions of sample {SAMPLE}"),
+    ),
+    "truncated image": (bad.truncate_image, (f"{SAMPLE}.tif: is incomplete", "copy the image again")),
+    "a text as image": (bad.replace_image, (f"{SAMPLE}.tif: is not an image", "expected a TIFF")),
+    "an annotation of strangers": (
+        bad.annotate_strangers,
+        (f"{SAMPLE}.csv, row ", "2 of ", f"are not in sample {SAMPLE}", "NNNNNNNNNNNNNNNN-1", "expected barcodes like"),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN_SECTIONS)
+def test_a_section_that_cannot_be_read_stops_its_donor_with_one_line(place: Place, capsys: Print, fault: str) -> None:
+    spoil, words = BROKEN_SECTIONS[fault]
+    before = bad.everything_kept(place.study)
+    spoil(place.files)
+    line = the_one_error(stalign(capsys, "run", place.study, *QUICK))
+    for word in words:
+        assert word in line
+    assert str(place.data.resolve()) in line and ".." not in line
+    assert bad.everything_kept(place.study) == before
+    place.mend()
+    mended = stalign(capsys, "run", place.study, *QUICK)
+    assert mended.code == 0
+    assert "0 computed" in mended.out
+    assert bad.everything_kept(place.study) == before
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [(bad.damage_a_tile, "cannot be decoded"), (bad.damage_a_png, "cannot be decoded")],
+    ids=["a tile of a TIFF", "pixels of a PNG"],
+)
+def test_an_image_that_breaks_when_its_pixels_are_decoded_is_named(
+    place: Place, capsys: Print, spoil: Spoil, reason: str
+) -> None:
+    before = bad.everything_kept(place.study)
+    spoil(place.files)
+    line = the_one_error(stalign(capsys, "run", place.study, *JOINT))
+    assert f"{place.files.image}: {reason}" in line and "copy it again" in line
+    assert before.items() <= bad.everything_kept(place.study).items()
+    place.mend()
+    assert stalign(capsys, "run", place.study, *JOINT).code == 0
+
+
+def test_the_other_donors_are_processed_when_one_cannot_be_read(place: Place, capsys: Print) -> None:
+    bad.truncate_counts(Files(place.data, OTHER_SAMPLE))
+    set_value(place.study / "study.toml", "input", "min_spots", 40)
+    answer = stalign(capsys, "run", place.study, *JOINT)
+    assert f"{OTHER_SAMPLE}/filtered_feature_bc_matrix.h5" in the_one_error(answer)
+    store = open_study(place.study).store
+    settings = {donor: store.current("raw_samples", donor) for donor in (OTHER_DONOR, DONOR)}
+    assert {donor: raw and raw.manifest.settings["min_spots"] for donor, raw in settings.items()} == {
+        OTHER_DONOR: 50,
+        DONOR: 40,
+    }
+    place.mend()
+    assert stalign(capsys, "run", place.study, *JOINT).code == 0
+
+
+def test_sections_without_a_common_gene_stop_the_cohort_and_name_the_sample(place: Place, capsys: Print) -> None:
+    before = bad.everything_kept(place.study)
+    bad.alter_counts(bad.rename_genes)(place.files)
+    line = the_one_error(stalign(capsys, "run", place.study, *JOINT))
+    assert "samples.csv: the samples share no gene" in line and f"sample {SAMPLE}" in line
+    assert "expected samples of one species" in line
+    assert before.items() <= bad.everything_kept(place.study).items()
+    place.mend()
+    assert stalign(capsys, "run", place.study, *JOINT).code == 0
+
+
+# A check fails
+
+
+def test_a_donor_with_too_few_spots_is_left_out_and_named(place: Place, capsys: Print) -> None:
+    before = bad.everything_kept(place.study)
+    bad.take_off_tissue(12)(place.files)
+    answer = stalign(capsys, "run", place.study, *QUICK)
+    reason = f"sample {SAMPLE} has 12 spots, fewer than the 50 of input.min_spots"
+    assert answer.code == 3 and not answer.errors
+    assert f"donor {DONOR} was left out: {reason}" in answer.out.splitlines()
+    told = (place.study / "reports" / "domains_donor_uncorrected.csv").read_text()
+    assert OTHER_SAMPLE in told and SAMPLE not in told
+    bad.truncate_counts(place.files)
+    line = the_one_error(stalign(capsys, "run", place.study, *QUICK))
+    assert "truncated" in line, "the verdict on samples that could be read once hides no fault of today"
+    place.mend()
+    assert stalign(capsys, "run", place.study, *QUICK).code == 0
+    assert before.items() <= bad.everything_kept(place.study).items()
+
+
+def test_no_donor_left_is_an_error_of_one_line(place: Place, capsys: Print) -> None:
+    """A section must have more spots than the components it is described by."""
+    set_value(place.study / "study.toml", "expression", "n_components", 500)
+    for scope in (QUICK, JOINT):
+        line = the_one_error(stalign(capsys, "run", place.study, *scope))
+        assert "no donor passed its checks" in line and "[input]" in line
+        for sample in (OTHER_SAMPLE, SAMPLE):
+            assert f"sample {sample} has " in line and "fewer than the 501 of expression.n_components + 1" in line
+    set_value(place.study / "study.toml", "expression", "n_components", 8)
+    assert stalign(capsys, "run", place.study, *QUICK).code == 0
+
+
+# The sheet
+
+
+def _edit_sheet(old: str, new: str) -> Callable[[Place], None]:
+    def edit(place: Place) -> None:
+        sheet = place.study / "samples.csv"
+        assert old in sheet.read_text()
+        sheet.write_text(sheet.read_text().replace(old, new))
+
+    return edit
+
+
+def _path_is_a_file(place: Place) -> None:
+    shutil.rmtree(place.files.section)
+    place.files.section.write_text("no folder")
+
+
+BROKEN_SHEETS: dict[str, tuple[Callable[[Place], None], tuple[str, ...]]] = {
+    "missing column": (_edit_sheet("sample,donor,", "sample,patient,"), ("row 1: misses the column donor",)),
+    "duplicate column": (_edit_sheet("condition", "donor"), ("row 1: has the column 'donor' twice",)),
+    "duplicate sample": (_edit_sheet(f"{SAMPLE},{DONOR}", f"{OTHER_SAMPLE},{DONOR}"), ("row 3, sample: ", "in row 2")),
+    "unsafe sample": (_edit_sheet(f"{SAMPLE},{DONOR}", f"../x,{DONOR}"), ("row 3, sample: '../x' is not a safe name",)),
+    "unsafe donor": (_edit_sheet(f"{SAMPLE},{DONOR}", f"{SAMPLE},a b"), ("row 3, donor: 'a b' is not a safe name",)),
+    "two spellings of a donor": (_edit_sheet(f"{SAMPLE},{DONOR}", f"{SAMPLE},p01"), ("row 3, donor: 'p01' differs",)),
+    "missing path": (lambda place: shutil.rmtree(place.files.section), ("row 3, path: ", "does not exist")),
+    "a file as path": (_path_is_a_file, ("row 3, path: ", "is a file", "expected a Space Ranger folder")),
+    "half a folder": (
+        lambda place: place.files.positions.unlink(),
+        ("row 3, path: ", "spatial/tissue_positions.csv", "missing", "copy what is missing"),
+    ),
+    "missing image": (lambda place: place.files.image.unlink(), ("row 3, image: ", "does not exist")),
+    "missing annotation": (lambda place: place.files.annotation.unlink(), ("row 3, annotation: ", "does not exist")),
+    "no sheet": (lambda place: (place.study / "samples.csv").unlink(), ("does not exist",)),
+}
+
+
+def test_a_sheet_that_cannot_stand_stops_everything_before_it_begins(place: Place, capsys: Print) -> None:
+    sheet = (place.study / "samples.csv").read_text()
+    before = bad.everything_kept(place.study)
+    for fault, (spoil, words) in BROKEN_SHEETS.items():
+        spoil(place)
+        for command in (["run"], ["run", "--n-domains", "3"], ["status"]):
+            line = the_one_error(stalign(capsys, command[0], place.study, *command[1:]))
+            for word in ("samples.csv", *words):
+                assert word in line, (fault, line)
+        place.mend()
+        (place.study / "samples.csv").write_text(sheet)
+    assert settings_of_study(place.study).domains.n_domains == "annotation"
+    assert bad.everything_kept(place.study) == before
+    assert "0 computed" in stalign(capsys, "run", place.study, *QUICK).out
+
+
+def test_a_sheet_with_spaces_around_its_columns_makes_a_study(place: Place, capsys: Print, tmp_path: Path) -> None:
+    sheet = place.data / "spaced.csv"
+    sheet.write_text((place.data / "two_donors.csv").read_text().replace(",", " , "))
+    assert stalign(capsys, "init", tmp_path / "spaced" / "study", "--samples", sheet).code == 0
+
+
+# The settings
+
+
+BROKEN_SETTINGS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "unknown key": ("seed = 0", "sed = 0", (", sed: is not a setting", "correct its spelling")),
+    "wrong type": ("refine_neighbors = 6", 'refine_neighbors = "6"', ("domains.refine_neighbors: is '6'", "a whole")),
+    "even window": ("window = 5", "window = 4", ("aestetik.window: is 4", "expected an odd number from 1 to 9")),
+    "unknown encoder": ('encoder = "texture"', 'encoder = "uni"', ("variants.uncorrected.encoder: 'uni'", "texture")),
+    "unknown representation": (
+        'representation = "pca"',
+        'representation = "model"',
+        ("variants.uncorrected.representation: 'model'", "add a section [representations.model]"),
+    ),
+    "scvi of an embedding": (
+        '[variants.harmony]\ncorrection = "harmony"\nrepresentation = "pca"',
+        '[representations.model]\nobsm = "X"\n[variants.harmony]\ncorrection = "scvi"\nrepresentation = "model"',
+        ("variants.harmony.correction: scvi learns from counts", "expected uncorrected, harmony or scanorama"),
+    ),
+    "K of a stranger": ('n_domains = "annotation"', "n_domains = {P9 = 3}", ("domains.n_domains.P9: names no donor",)),
+    "a newer study": ("study_version = 1", "study_version = 2", ("study_version: is 2", "upgrade stalign")),
+    "no TOML": ("[input]", "[input", ("is not valid TOML", "line")),
+}
+
+
+def test_settings_that_cannot_stand_stop_everything_before_it_begins(place: Place, capsys: Print) -> None:
+    path = place.study / "study.toml"
+    text = path.read_text()
+    before = bad.everything_kept(place.study)
+    for fault, (old, new, words) in BROKEN_SETTINGS.items():
+        assert old in text, fault
+        path.write_text(text.replace(old, new))
+        for command in (["run"], ["run", "--n-domains", "3"], ["status"], ["metrics"]):
+            if command == ["metrics"] and fault == "K of a stranger":
+                continue  # no sheet is read to print a table
+            line = the_one_error(stalign(capsys, command[0], place.study, *command[1:]))
+            for word in ("study.toml", *words):
+                assert word in line, (fault, line)
+        assert path.read_text() == text.replace(old, new)
+    path.write_text(text)
+    assert bad.everything_kept(place.study) == before
+
+
+@pytest.mark.parametrize("n_domains", ["0", "-3", "abc", "2.5", "100000"])
+def test_a_k_that_cannot_be_is_refused_and_the_settings_stay(place: Place, capsys: Print, n_domains: str) -> None:
+    text = (place.study / "study.toml").read_text()
+    line = the_one_error(stalign(capsys, "run", place.study, "--n-domains", n_domains))
+    assert "n-domains" in line and n_domains in line and "expected" in line
+    assert (place.study / "study.toml").read_text() == text
+
+
+def test_a_k_above_the_spots_in_the_settings_is_named_when_it_is_met(place: Place, capsys: Print) -> None:
+    before = bad.everything_kept(place.study)
+    set_value(place.study / "study.toml", "domains", "n_domains", 100_000)
+    line = the_one_error(stalign(capsys, "run", place.study, *QUICK, "--donors", DONOR))
+    assert "domains.n_domains: is 100000, which " in line and f"of '{DONOR}' cannot be divided into" in line
+    assert bad.everything_kept(place.study) == before
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "known"),
+    [
+        ("--variants", "combat", "uncorrected, harmony"),
+        ("--donors", "P09", "P01, P02"),
+        ("--scopes", "all", "donor, cohort"),
+    ],
+)
+def test_an_unknown_name_is_refused_before_k_is_kept(
+    place: Place, capsys: Print, option: str, name: str, known: str
+) -> None:
+    text = (place.study / "study.toml").read_text()
+    line = the_one_error(stalign(capsys, "run", place.study, option, name, "--n-domains", "4"))
+    assert line == f"error: {option}: '{name}' is not known; expected some of {known}"
+    assert (place.study / "study.toml").read_text() == text
+
+
+# The folder
+
+
+@pytest.mark.parametrize(
+    "words", [("run",), ("run", "--n-domains", "4"), ("status",), ("metrics",), ("ui",)], ids=" ".join
+)
+def test_a_folder_that_is_no_study_is_refused(tmp_path: Path, capsys: Print, words: tuple[str, ...]) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder, problem in ((tmp_path / "empty", "holds no study.toml"), (tmp_path / "none", "is not a folder")):
+        line = the_one_error(stalign(capsys, words[0], folder, *words[1:]))
+        assert line == f"error: {folder}: {problem}; make a study with 'stalign init STUDY --samples CSV'"
+    assert not (tmp_path / "none").exists()
+
+
+def test_init_leaves_an_existing_study_as_it_is(place: Place) -> None:
+    """As a program of its own, for the exit code and the streams are the system's here."""
+    before = {path.name: path.read_bytes() for path in place.study.iterdir() if path.is_file()}
+    command = [sys.executable, "-m", "stalign_assets.cli.main", "init", str(place.study), "--samples"]
+    done = subprocess.run([*command, place.data / "samples.csv"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith(f"error: {place.study}: is a study already;")
+    assert done.stderr.count("\n") == 1
+    assert {path.name: path.read_bytes() for path in place.study.iterdir() if path.is_file()} == before
+
+
+def test_init_refuses_a_bad_sheet_and_a_bad_place_and_makes_nothing(place: Place, capsys: Print) -> None:
+    sheet = place.data / "two_donors.csv"
+    (place.data / "file").write_text("")
+    for folder, problem in (
+        (place.data / "file", "is a file; expected a folder"),
+        (place.data / "file" / "study", "cannot be written"),
+    ):
+        line = the_one_error(stalign(capsys, "init", folder, "--samples", sheet))
+        assert line.startswith(f"error: {folder}: {problem}")
+    sheet.write_text(sheet.read_text().replace(SAMPLE, OTHER_SAMPLE))
+    line = the_one_error(stalign(capsys, "init", place.data / "new", "--samples", sheet))
+    assert "row 3, sample: " in line
+    assert not (place.data / "new").exists()
+
+
+# A full disk
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 24 MB of its own."""
+    folder = tmp_path / "small_disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("a disk of a test's own needs the right to mount one")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def fill(disk: Path, room: int = 0) -> Path:
+    """Leave `room` bytes on a disk; the file to remove afterwards."""
+    filler = disk / "filler"
+    filler.write_bytes(bytes(shutil.disk_usage(disk).free - room))
+    return filler
+
+
+@pytest.mark.parametrize("on_it", ["the store", "the study"])
+def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(
+    place: Place, capsys: Print, small_disk: Path, on_it: str
+) -> None:
+    if on_it == "the store":
+        study, named = place.study, f"store {small_disk}/store: no space is left"
+        shutil.move(study / "store", small_disk / "store")
+        settings = study / "study.toml"
+        settings.write_text(settings.read_text().replace('store = "store"', f'store = "{small_disk}/store"'))
+    else:
+        study, named = small_disk / "finished" / "study", f"{small_disk}/finished/study: "
+        shutil.copytree(place.study, study)
+        shutil.copytree(place.data, small_disk / place.data.parent.name / place.data.name)
+    set_value(study / "study.toml", "input", "min_spots", 40)
+    before = bad.everything_kept(study)
+    filler = fill(small_disk, room=4096 if on_it == "the store" else 0)
+    line = the_one_error(stalign(capsys, "run", study, *QUICK))
+    assert named in line and "make room and run again; everything kept before is whole" in line
+    assert bad.everything_kept(study) == before
+    assert not list(small_disk.rglob(".staging/*"))
+    filler.unlink()
+    assert stalign(capsys, "run", study, *QUICK).code == 0
+    assert before.items() < bad.everything_kept(study).items()
+
+
+def test_every_kind_of_file_that_finds_no_room_is_told_alike(small_disk: Path) -> None:
+    import anndata
+    import duckdb
+    import numpy as np
+    import pandas as pd
+    from scipy.sparse import csr_matrix
+
+    values = np.random.default_rng(0).random((1000, 100))
+    with Store(small_disk / "store").staging(None) as builder:
+        fill(small_disk)
+        writers: dict[str, Callable[[], object]] = {
+            "arrays": lambda: builder.write_arrays("a.safetensors", {"a": values}),
+            "table": lambda: builder.write_table("t.parquet", pd.DataFrame(values).add_prefix("c")),
+            "json": lambda: builder.write_json("j.json", values.tolist()),
+            "bytes": lambda: builder.write_bytes("b.png", values.tobytes()),
+            "anndata": lambda: builder.write_anndata("x.h5ad", anndata.AnnData(csr_matrix(values))),
+            "duckdb": lambda: duckdb.connect(str(small_disk / "d.duckdb")).execute("create table t as select 1"),
+        }
+        for name, write in writers.items():
+            with pytest.raises(ArtifactError, match="so it is lost; make room and run again"):  # noqa: SIM117
+                with naming_full_disk(name, "it is lost"):
+                    write()
+
+
+# Dagster
+
+
+def failure_lines(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    """What the failed steps of a run say; each must be a `dagster.Failure`."""
+    lines = []
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        data = entry.get_dagster_event().step_failure_data
+        assert data.user_failure_data is not None, data.error
+        lines.append(str(data.user_failure_data.description))
+    assert not instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY)
+    return lines
+
+
+def materialise(folder: str, asset: list[str], partition: str | None) -> list[str]:
+    """Materialise one asset in Dagster under a policy of retries; the lines of its failure."""
+    definitions = build_definitions(resources={"study": StudyResource(folder=folder)})
+    job = dg.define_asset_job(
+        "one", selection=[dg.AssetKey(asset)], op_retry_policy=dg.RetryPolicy(max_retries=2, delay=0)
+    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("donors", [OTHER_DONOR, DONOR])
+        resolved = dg.Definitions(
+            assets=definitions.assets, resources=definitions.resources, jobs=[job], executor=dg.in_process_executor
+        ).resolve_job_def("one")
+        result = resolved.execute_in_process(instance=instance, partition_key=partition, raise_on_error=False)
+        assert not result.success
+        return failure_lines(instance, result.run_id)
+
+
+def test_in_dagster_a_section_that_cannot_be_read_fails_once_with_that_line(place: Place) -> None:
+    bad.truncate_counts(place.files)
+    (line,) = materialise(str(place.study), ["raw_samples"], DONOR)
+    assert line.startswith(f"{place.files.counts}: cannot be read: truncated")
+
+
+def test_in_dagster_without_a_study_materialising_says_how_to_open_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(STUDY_VARIABLE, raising=False)
+    (line,) = materialise("", ["cohort", "gene_panel"], None)
+    assert line == (
+        "STALIGN_STUDY: is not set, so no study is open; "
+        "start the server with 'stalign ui STUDY', or set it to a study folder"
+    )
+
+
+def test_in_dagster_a_broken_sheet_fails_the_step_with_that_line(place: Place) -> None:
+    (place.study / "samples.csv").write_text("sample,donor\nx,y\n")
+    (line,) = materialise(str(place.study), ["cohort", "gene_panel"], None)
+    assert "samples.csv, row 1: misses the column path" in line
+
+
+def test_a_fault_of_the_user_forbids_retries_and_a_full_disk_counts_as_one() -> None:
+    for fault, line in (
+        (InputDataError("file", "is bad"), "file: is bad"),
+        (OSError(28, "No space left on device"), "the study's disk: no space is left, so this step could not end"),
+    ):
+        with pytest.raises(dg.Failure) as caught, failing_in_one_line():
+            raise fault
+        assert caught.value.description is not None and caught.value.description.startswith(line)
+        assert caught.value.allow_retries is False
