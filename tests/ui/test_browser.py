@@ -1,0 +1,114 @@
+"""The UI in a real browser: the lineage page reads as one picture, and a domains asset shows its map."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from stalign_assets.recipes.graph import recipes_of
+from stalign_assets.study import open_study
+from tests.ui.server import Server, serving
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
+)
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+PATIENCE_MS = 120_000
+
+RIGHTMOST_OF_TWO = """name => {
+  const boxes = [...document.querySelectorAll("div, span")]
+    .filter(element => element.childElementCount === 0 && element.textContent === name)
+    .map(element => element.getBoundingClientRect())
+    .filter(box => box.height > 0);
+  return boxes.length > 1 ? Math.max(...boxes.map(box => box.left)) : null;
+}"""
+"""Left edge of the rightmost place that shows a name, once two places do."""
+
+
+@pytest.fixture(scope="module")
+def server(finished_study: Path) -> Iterator[Server]:
+    """`stalign ui` on a copy of the finished study: the daemon writes into it."""
+    if not CHROMIUM:
+        pytest.skip("no Chromium is installed; the pages of the UI are looked at only where there is one")
+    folder = finished_study.parent.with_name("browsed") / "study"
+    shutil.copytree(finished_study, folder)
+    with serving(folder) as server:
+        yield server
+
+
+@pytest.fixture
+def page(server: Server) -> Iterator[Page]:
+    """A page of a fresh browser; afterwards, no script failed and nothing was asked of another machine."""
+    from playwright.sync_api import sync_playwright
+
+    faults: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        page = browser.new_page(viewport={"width": 1600, "height": 1300})
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("request", lambda request: faults.append(request.url) if is_foreign(request.url, server) else None)
+        yield page
+        browser.close()
+    assert faults == []
+
+
+def is_foreign(url: str, server: Server) -> bool:
+    address = server.url.removeprefix("http:")
+    return not url.startswith((f"http:{address}", f"ws:{address}", "data:", "blob:"))
+
+
+def test_the_lineage_page_shows_every_group_from_left_to_right(page: Page, server: Server) -> None:
+    settings = open_study(server.log.parent / "study").settings
+    groups = {recipe.group for recipe in recipes_of(settings).values()} | {"results"}
+    page.goto(f"{server.url}/asset-groups")
+    left = {group: left_edge(page, group) for group in groups}
+    columns = [
+        {left["samples"]},
+        {left[group] for group in groups if group.endswith("_features")},
+        {left[group] for group in groups - {"samples", "results"} if not group.endswith("_features")},
+        {left["results"]},
+    ]
+    for before, after in pairwise(columns):
+        assert max(before) < min(after), left
+
+
+def left_edge(page: Page, group: str) -> float:
+    """Where a group's box in the graph begins; the list beside the graph names the group too, further left."""
+    left: float = page.wait_for_function(RIGHTMOST_OF_TWO, arg=group).json_value()
+    return left
+
+
+def test_a_donors_partition_of_the_domains_is_shown_as_materialised(page: Page, server: Server) -> None:
+    donor = open_study(server.log.parent / "study").cohort.donors[0]
+    page.goto(f"{server.url}/assets/donor/harmony/domains?view=partitions&partition={donor}")
+    page.get_by_text("Materialized", exact=True).first.wait_for()
+    page.get_by_text("n_domains", exact=True).wait_for()
+
+
+def test_the_domains_show_their_map_and_projection_at_one_click(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/assets/cohort/harmony/domains?view=events")
+    page.get_by_text("Show Markdown").click()
+    for name in ("domain_map", "umap"):
+        picture = page.get_by_role("img", name=name)
+        picture.wait_for()
+        assert picture.evaluate("image => image.complete && image.naturalWidth") > 100
+        assert picture.get_attribute("src").startswith("data:image/png;base64,")
