@@ -40,7 +40,14 @@ class Study:
     def store(self) -> Store:
         """The artifacts of the study."""
         base = self.settings.store
-        return Store(base if "://" in base else self.folder / base, cache=self.folder / "cache")
+        try:
+            return Store(base if "://" in base else self.folder / base, cache=self.folder / "cache")
+        except (ValueError, ImportError) as error:
+            raise SettingsError(
+                f"{self.folder / SETTINGS_FILE}, store",
+                f"is '{base}', which cannot be opened ({error})",
+                expected="a folder, or a URL of a filesystem that fsspec knows",
+            ) from None
 
     @cached_property
     def fingerprints(self) -> Fingerprints:

@@ -106,7 +106,15 @@ class Store:
         """A builder over a fresh staging folder, which is removed at the end unless it was committed."""
         parent = Path(self.base.path) / _STAGING if self.is_local else self.cache / _STAGING
         folder = parent / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
-        folder.mkdir(parents=True)
+        try:
+            folder.mkdir(parents=True)
+        except (PermissionError, FileNotFoundError, NotADirectoryError, FileExistsError) as error:
+            raise ArtifactError(
+                f"store {self.base}",
+                f"cannot be written ({error.strerror})",
+                expected="a folder that may be made and written",
+                remedy="correct the setting 'store', or ask for the right to write there",
+            ) from None
         try:
             yield ArtifactBuilder(folder, predecessor)
         finally:

@@ -322,6 +322,34 @@ def test_an_unknown_name_is_refused_before_k_is_kept(
     assert (place.study / "study.toml").read_text() == text
 
 
+@pytest.mark.parametrize(
+    ("store", "problem"),
+    [
+        ("samples.csv/store", "samples.csv/store: cannot be written (Not a directory)"),
+        ("nofs://bucket/study", "study.toml, store: is 'nofs://bucket/study', which cannot be opened"),
+    ],
+)
+def test_a_store_that_cannot_be_opened_is_named(place: Place, capsys: Print, store: str, problem: str) -> None:
+    path = place.study / "study.toml"
+    path.write_text(path.read_text().replace('store = "store"', f'store = "{store}"'))
+    line = the_one_error(stalign(capsys, "run", place.study, *QUICK, "--donors", DONOR))
+    assert problem in line and "expected a folder" in line
+
+
+def test_an_embedding_from_outside_that_is_missing_is_named(place: Place, capsys: Print) -> None:
+    path = place.study / "study.toml"
+    path.write_text(
+        path.read_text()
+        + '\n[representations.model]\nobsm = "X_model"\nfile = "{sample}.h5ad"\n'
+        + '[variants.outside]\ncorrection = "uncorrected"\nrepresentation = "model"\n'
+    )
+    path.write_text(path.read_text().replace("[representations]\n", "", 1))
+    words = ("--scopes", "donor", "--variants", "outside", "--donors", DONOR)
+    line = the_one_error(stalign(capsys, "run", place.study, *words))
+    assert f"{place.study / SAMPLE}.h5ad: does not exist" in line
+    assert "the embedding 'X_model' of sample" in line and "representations.<name>.file" in line
+
+
 # The folder
 
 
