@@ -11,8 +11,8 @@ from stalign_assets.study import SETTINGS_FILE, Study, open_study
 from stalign_core.settings import parse_settings
 
 DEMO_SETTINGS: Final[dict[str, Any]] = {
-    "expression": {"n_top_genes": 1000},
-    "correction": {"scvi": {"max_epochs": 60}},
+    "expression": {"n_top_genes": 600},
+    "correction": {"scvi": {"max_epochs": 30}},
 }
 """What differs from the defaults: fewer genes and scVI epochs, for a cohort of some thousand spots."""
 

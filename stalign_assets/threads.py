@@ -24,6 +24,8 @@ def limit_threads(threads: int) -> int:
     number = threads or available_cores()
     for variable in _VARIABLES:
         os.environ[variable] = str(number)
+    # Threads that spin while they wait starve each other where other programs want the same cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     threadpool_limits(limits=number)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(number)
