@@ -16,7 +16,8 @@ DOTS_PER_INCH: Final = 110
 _LEGEND_ROWS: Final = 16
 _MAX_LEGEND_ENTRIES: Final = 48
 THUMBNAIL_BYTES: Final = 90_000
-_THUMBNAIL_WIDTHS: Final = (1200, 1000, 900, 800, 700, 600, 500, 400, 300, 200, 100, 50)
+THUMBNAIL_WIDTH: Final = 1000
+_THUMBNAIL_WIDTHS: Final = (900, 800, 700, 600, 500, 400, 300, 200, 100, 50)
 _THUMBNAIL_COLORS: Final = 64
 
 
@@ -79,7 +80,7 @@ def with_missing(colors: dict[str, str], is_missing: Any) -> dict[str, str]:
     return {**colors, "none": MISSING_COLOR} if is_missing.any() else colors
 
 
-def thumbnail(png: bytes, max_bytes: int = THUMBNAIL_BYTES) -> bytes:
+def thumbnail(png: bytes, max_bytes: int = THUMBNAIL_BYTES, max_width: int = THUMBNAIL_WIDTH) -> bytes:
     """The picture, made smaller until it takes at most `max_bytes`: fewer colours first, then fewer pixels.
 
     Parameters
@@ -88,18 +89,22 @@ def thumbnail(png: bytes, max_bytes: int = THUMBNAIL_BYTES) -> bytes:
         A PNG; one that is small enough already comes back unchanged.
     max_bytes
         Bound of the result.
+    max_width
+        Its greatest width, in pixels: the UI's dialog shows no more without scrolling.
 
     Raises
     ------
     ValueError
         If no readable size fits.
     """
-    if len(png) <= max_bytes:
-        return png
     from PIL import Image
 
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
-    for width in (picture.width, *(width for width in _THUMBNAIL_WIDTHS if width < picture.width)):
+    original = Image.open(io.BytesIO(png))
+    if len(png) <= max_bytes and original.width <= max_width:
+        return png
+    picture = original.convert("RGB")
+    widest = min(picture.width, max_width)
+    for width in (widest, *(width for width in _THUMBNAIL_WIDTHS if width < widest)):
         height = max(1, round(picture.height * width / picture.width))
         smaller = picture.resize((width, height), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()

@@ -147,3 +147,9 @@ def test_metric_bars_of_nothing_are_refused() -> None:
     table = pd.DataFrame([("v", "s", "other", 1.0)], columns=["variant", "step", "metric", "value"])
     with pytest.raises(ValueError, match="none of the metrics"):
         metric_bars(table)
+
+
+def test_a_thumbnail_is_no_wider_than_the_dialog_that_shows_it() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (3000, 1500), "white").save(buffer, format="PNG")
+    assert Image.open(io.BytesIO(thumbnail(buffer.getvalue()))).size == (1000, 500)
