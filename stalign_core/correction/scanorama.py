@@ -1,6 +1,9 @@
 """Scanorama, through the scanorama package, on features already reduced.
 
-As ``scanpy.external.pp.scanorama_integrate`` calls it, with two differences. Neighbours are exact: the approximate
+As ``scanpy.external.pp.scanorama_integrate`` calls it, with three differences. The features are first brought to a
+root mean square length of 1, and the result back: Scanorama's own pipeline corrects cells of unit length (Hie et al.
+2019), and its kernel width `sigma` means something on that scale only; on principal components as they come, which are
+several times as long, the kernel shrinks to the nearest match and spots are thrown about. Neighbours are exact: the approximate
 index splits its trees over the machine's cores, so that its neighbours depend on their number, and at 14,000 spots
 exact search takes no longer. And the blocks in which the correction is averaged shrink as the cohort grows, so that
 memory stays bounded; the result does not depend on them.
@@ -67,14 +70,15 @@ def correct(features: Features, batches: Batches, settings: CorrectionSettings, 
         return unchanged(features, "there is one batch only")
     rows = [np.flatnonzero(codes == batch) for batch in range(len(names))]
     n_neighbors = min(settings.scanorama.n_neighbors, *map(len, rows))
-    parts = [features[inside].astype(np.float64) for inside in rows]
+    length = float(np.sqrt((features.astype(np.float64) ** 2).sum(axis=1).mean())) or 1.0
+    parts = [features[inside].astype(np.float64) / length for inside in rows]
     alignments, matches = _alignments(parts, n_neighbors)
     if not alignments:
         return unchanged(features, "no two batches share enough mutual neighbours")
     corrected = np.empty(features.shape, dtype=np.float32)
     assembled = _assemble(parts, alignments, matches, settings.scanorama.sigma)
     for inside, part in zip(rows, assembled, strict=True):
-        corrected[inside] = part
+        corrected[inside] = part * length
     if not np.isfinite(corrected).all():
         raise CorrectionError(
             "scanorama",
@@ -86,6 +90,7 @@ def correct(features: Features, batches: Batches, settings: CorrectionSettings, 
         "corrected": True,
         "batches": names,
         "sigma": settings.scanorama.sigma,
+        "length": length,
         "n_neighbors": n_neighbors,
         "n_alignments": len(alignments),
         "n_matches": sum(len(matches[tuple(sorted(pair))]) for pair in alignments),

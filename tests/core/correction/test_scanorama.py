@@ -16,13 +16,21 @@ def plain_scanorama(features: np.ndarray, batches: np.ndarray, sigma: float = 15
     import scanorama
 
     names = np.unique(batches)
-    parts = [features[batches == name].astype(np.float64) for name in names]
+    length = np.sqrt((features.astype(np.float64) ** 2).sum(axis=1).mean())
+    parts = [features[batches == name].astype(np.float64) / length for name in names]
     # With blocks, as scanpy calls it: without, the package leaves spots far from every match where they are.
     assembled = scanorama.assemble(parts, knn=knn, sigma=sigma, approx=False, alpha=0.1, batch_size=5000, verbose=0)
     corrected = np.empty(features.shape)
     for name, part in zip(names, assembled, strict=True):
-        corrected[batches == name] = part
+        corrected[batches == name] = part * length
     return corrected
+
+
+def test_the_unit_of_the_features_does_not_matter() -> None:
+    features, batches, _ = shifted_batches()
+    result = correct(features, batches, SETTINGS, 0).features
+    scaled = correct(features * 20, batches, SETTINGS, 0).features
+    np.testing.assert_allclose(scaled / 20, result, atol=1e-3)
 
 
 @pytest.mark.parametrize(("sigma", "knn"), [(15.0, 20), (5.0, 10)])
