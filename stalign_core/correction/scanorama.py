@@ -3,10 +3,10 @@
 As ``scanpy.external.pp.scanorama_integrate`` calls it, with three differences. The features are first brought to a
 root mean square length of 1, and the result back: Scanorama's own pipeline corrects cells of unit length (Hie et al.
 2019), and its kernel width `sigma` means something on that scale only; on principal components as they come, which are
-several times as long, the kernel shrinks to the nearest match and spots are thrown about. Neighbours are exact: the approximate
-index splits its trees over the machine's cores, so that its neighbours depend on their number, and at 14,000 spots
-exact search takes no longer. And the blocks in which the correction is averaged shrink as the cohort grows, so that
-memory stays bounded; the result does not depend on them.
+several times as long, the kernel shrinks to the nearest match and spots are thrown about. Neighbours are exact: the
+approximate index splits its trees over the machine's cores, so that its neighbours depend on their number, and at
+14,000 spots exact search takes no longer. And the blocks in which the correction is averaged shrink as the cohort
+grows, so that memory stays bounded; the result does not depend on them.
 """
 
 from __future__ import annotations
