@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -28,4 +29,6 @@ def command(study: Path, host: str, port: int) -> None:
     click.echo(f"Dagster UI of {study}: http://{host}:{port}")
     arguments = ["dagster", "dev", "-m", "stalign_assets.definitions", "-h", host, "-p", str(port)]
     os.chdir(opened.dagster_home)
+    # A shell script's background jobs ignore SIGINT, and Dagster treats SIGTERM as it finds SIGINT: both must end it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execv(sys.executable, [sys.executable, "-m", *arguments])

@@ -27,6 +27,7 @@ class Server:
 
     url: str
     log: Path
+    process: subprocess.Popen[bytes]
 
     def ask(self, query: str, **variables: Any) -> Any:
         """Send a GraphQL query."""
@@ -44,10 +45,12 @@ def serving(study: Path) -> Iterator[Server]:
     port = _free_port()
     log = study.parent / "ui.log"
     command = [sys.executable, "-m", "stalign_assets.cli.main", "ui", str(study), "--port", str(port)]
+    # A shell starts background jobs so, with SIGINT ignored.
+    command = ["/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh", *command]
     with log.open("wb") as stream:
         process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
     try:
-        server = Server(f"http://127.0.0.1:{port}", log)
+        server = Server(f"http://127.0.0.1:{port}", log, process)
         _wait_until_loaded(server, process)
         yield server
     finally:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
+import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from stalign_assets.planning import assets_of_scope
@@ -12,7 +17,7 @@ from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.study import Study, open_study
 from tests.assets.conftest import run
 from tests.ui.graphql import MATERIALISATIONS, PARTITIONS, Ask, latest_metadata, launch, wait_for
-from tests.ui.server import serving
+from tests.ui.server import STOP_SECONDS, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -74,3 +79,23 @@ def test_the_ui_and_the_command_drive_the_same_study(study: Path, tiny_data: Pat
         assert reused(server.ask, of_cohort) == {True}
         asset = server.ask(MATERIALISATIONS, path=["cohort", "harmony", "domains"])["assetOrError"]
         assert len(asset["assetMaterializations"]) == 3
+
+
+def test_sigterm_ends_the_server_and_all_it_started(study: Path) -> None:
+    with serving(study) as server:
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(STOP_SECONDS) == 0
+        deadline = time.monotonic() + STOP_SECONDS
+        while processes_of_session(server.process.pid) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        assert processes_of_session(server.process.pid) == []
+
+
+def processes_of_session(leader: int) -> list[list[str]]:
+    """Command lines of the living processes of a session."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, ProcessLookupError):
+            if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.cmdline())
+    return found
