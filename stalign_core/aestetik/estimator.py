@@ -16,6 +16,7 @@ from stalign_core.aestetik.inputs import ModelInput, Scaling, check_input, fit_s
 from stalign_core.aestetik.labels import group_labels
 from stalign_core.aestetik.network import Autoencoder
 from stalign_core.aestetik.settings import AestetikSettings
+from stalign_core.aestetik.threads import one_thread
 from stalign_core.aestetik.training import TrainingData, train
 from stalign_core.aestetik.windows import WindowTable, build_windows, make_batch, window_mean
 from stalign_core.errors import ModelError
@@ -97,18 +98,12 @@ class Aestetik:
             raise ModelError("n_domains", f"is {n_domains}", expected=f"1 to {given.n_spots}, the number of spots")
         self._scaling = fit_scaling(given)
         generator = Generator().manual_seed(self.seed)
-        data = self._training_data(given, n_domains)
-        self._model = self._new_model(generator)
         checkpoint = None if checkpoint_folder is None else Path(checkpoint_folder) / CHECKPOINT_FILE
-        history = train(
-            self._model,
-            data,
-            self.settings,
-            generator,
-            progress or silent,
-            checkpoint,
-            self._identity(given, n_domains),
-        )
+        identity = self._identity(given, n_domains)
+        with one_thread():
+            data = self._training_data(given, n_domains)
+            self._model = self._new_model(generator)
+            history = train(self._model, data, self.settings, generator, progress or silent, checkpoint, identity)
         self.history = history.epochs
         return self
 
@@ -136,7 +131,8 @@ class Aestetik:
         self._scaling.check_fits(given)
         channels = _padded(scale_channels(given, self._scaling))
         table = build_windows(given.lattice, given.sample, self.settings.window)
-        return _embed(self._model, channels, table)
+        with one_thread():
+            return _embed(self._model, channels, table)
 
     def save(self, folder: Path) -> None:
         """Write weights and scaling (safetensors) and settings (JSON) into `folder`.

@@ -1,4 +1,8 @@
-"""The terms of the loss: reconstruction and triplets, per modality, weighted as in the paper's equation 5."""
+"""The terms of the loss: reconstruction and triplets, per modality, weighted as in the paper's equation 5.
+
+Every term is a sum over a batch divided by the size of the batch, whether or not all of it takes part: where few
+spots have an image, morphology weighs as little as it is known, and their embeddings are not torn off the rest.
+"""
 
 from __future__ import annotations
 
@@ -16,36 +20,37 @@ SMALLEST_SQUARE = 1e-12
 
 
 def reconstruction_loss(decoded: Tensor, target: Tensor, present: Tensor, kind: Literal["l1", "mse"]) -> Tensor:
-    """Mean absolute or squared error over the spots that have the modality.
+    """Absolute or squared error of the spots that have the modality, as a mean over all spots of the batch.
 
     Parameters
     ----------
     decoded, target
         (b, d).
     present
-        (b,) bool; spots without the modality add nothing. Zero if none has it.
+        (b,) bool; spots without the modality count as zero.
     kind
         ``"l1"`` or ``"mse"``.
     """
     error = decoded - target
     error = error.abs() if kind == "l1" else error.square()
-    weight = present.to(error.dtype)
-    return (error.mean(dim=1) * weight).sum() / weight.sum().clamp(min=1)
+    return (error.mean(dim=1) * present.to(error.dtype)).mean()
 
 
 def triplet_loss(latent: Tensor, triplets: Triplets, margin: float = MARGIN) -> Tensor:
-    """Mean over the valid comparisons of max(0, |anchor - positive| - |anchor - negative| + margin)."""
+    """Mean over comparisons of max(0, |anchor - positive| - |anchor - negative| + margin).
+
+    Comparisons that are not valid count as zero; without any comparison the loss is zero.
+    """
     to_positive = _distances(latent, triplets.positive)
     to_negative = _distances(latent, triplets.negative)
     hinge = torch.relu(to_positive - to_negative + margin)
-    weight = triplets.valid.to(hinge.dtype)
-    return (hinge * weight).sum() / weight.sum().clamp(min=1)
+    return (hinge * triplets.valid.to(hinge.dtype)).sum() / max(hinge.numel(), 1)
 
 
 def _distances(latent: Tensor, partners: Tensor) -> Tensor:
     """Euclidean distances of each row to its partners, (b, m)."""
     n_spots, n_partners = partners.shape
-    difference = latent[:, None] - latent.index_select(0, partners.flatten()).view(n_spots, n_partners, -1)
+    difference = latent[:, None] - latent.index_select(0, partners.flatten()).view(n_spots, n_partners, latent.shape[1])
     return difference.square().sum(dim=2).clamp(min=SMALLEST_SQUARE).sqrt()
 
 

@@ -20,19 +20,21 @@ Labels = NDArray[np.int64]
 
 MAX_FITTED = 20_000
 """Rows a model is fitted on; larger inputs are subsampled without replacement."""
-MAX_STARTED = 3_000
-"""Rows that the K-Means start of a mixture is fitted on."""
+MAX_STARTED = 5_000
+"""Rows that starts are compared on."""
 CHUNK = 262_144
 """Rows labelled at a time, which bounds memory."""
-N_STARTS = 30
-"""Starts of a mixture."""
+N_STARTS = 15
+"""Starts of a mixture from plain columns, and as many from standardised ones."""
 N_FINISHED = 4
-"""Likeliest starts that are run to their end."""
-SHORT_RUN = 10
+"""Likeliest different starts of either kind that are run to their end."""
+SAME = 0.95
+"""Starts whose groups overlap in more than this share of rows head for the same maximum."""
+SHORT_RUN = 40
 """Iterations after which starts are compared."""
 LONG_RUN = 200
 """Iterations after which a start ends in any case."""
-TOLERANCE = 1e-5
+TOLERANCE = 2e-5
 """A start has ended when the mean log likelihood rises by less."""
 RIDGE = 1e-6
 """Least shrinkage of a covariance, so that it can be inverted."""
@@ -90,10 +92,16 @@ def fit_tied_mixture(
         0 directions of small variance count as much as any, at 1 the mixture is close to K-Means.
     """
     fitted = rows[_subsample(len(rows), MAX_FITTED, rng)].astype(np.float64)
-    starts = [_start(fitted, n_components, rng, standardise=bool(i % 2)) for i in range(N_STARTS)]
-    short = [_maximise_expectation(fitted, start, shrinkage, SHORT_RUN) for start in starts]
-    likeliest = sorted(range(N_STARTS), key=lambda i: -short[i][0].log_likelihood)[:N_FINISHED]
-    finished = [_maximise_expectation(fitted, short[i][1], shrinkage, LONG_RUN)[0] for i in likeliest]
+    started = fitted[_subsample(len(fitted), MAX_STARTED, rng)]
+    finished = []
+    # Either kind of start may climb faster without ending higher, so the kinds do not compete at first.
+    for standardise in (False, True):
+        starts = [_start(started, n_components, rng, standardise=standardise) for _ in range(N_STARTS)]
+        short = [_maximise_expectation(started, start, shrinkage, SHORT_RUN) for start in starts]
+        finished += [
+            _maximise_expectation(fitted, _softmax(mixture.log_joint(fitted))[0], shrinkage, LONG_RUN)[0]
+            for mixture in _likeliest_different(short)
+        ]
     return max(finished, key=lambda mixture: mixture.log_likelihood)
 
 
@@ -158,9 +166,28 @@ def _start(rows: Floats, n_components: int, rng: np.random.Generator, *, standar
     """Responsibilities (n, K) of a K-Means clustering; standardised columns give other starts than plain ones."""
     deviation = rows.std(axis=0)
     scaled = rows / np.where(deviation > 0, deviation, 1) if standardise else rows
-    centers = _kmeans_centers(scaled[_subsample(len(rows), MAX_STARTED, rng)], n_components, rng)
+    centers = _kmeans_centers(scaled, n_components, rng)
     one_hot: Floats = np.eye(n_components)[squared_distances(scaled, centers).argmin(axis=1)]
     return one_hot
+
+
+def _likeliest_different(runs: list[tuple[TiedMixture, Floats]]) -> list[TiedMixture]:
+    """The likeliest `N_FINISHED` mixtures of which no two have nearly the same groups."""
+    kept: list[tuple[TiedMixture, Labels]] = []
+    for mixture, responsibility in sorted(runs, key=lambda run: -run[0].log_likelihood):
+        labels = responsibility.argmax(axis=1)
+        if all(_overlap(labels, others) < SAME for _, others in kept):
+            kept.append((mixture, labels))
+        if len(kept) == N_FINISHED:
+            break
+    return [mixture for mixture, _ in kept]
+
+
+def _overlap(first: Labels, second: Labels) -> float:
+    """Share of rows in the groups of `second` that each group of `first` meets most."""
+    n_groups = int(max(first.max(), second.max())) + 1
+    table = np.bincount(first * n_groups + second, minlength=n_groups**2).reshape(n_groups, n_groups)
+    return float(table.max(axis=1).sum() / len(first))
 
 
 def _maximise_expectation(
@@ -171,12 +198,8 @@ def _maximise_expectation(
     likelihood = -math.inf
     for _ in range(n_iterations):
         mixture = _mixture_of(rows, responsibility, second_moment, shrinkage)
-        joint = mixture.log_joint(rows)
-        peak = joint.max(axis=1, keepdims=True)
-        density = np.exp(joint - peak)
-        total = density.sum(axis=1, keepdims=True)
-        responsibility = density / total
-        previous, likelihood = likelihood, float((peak + np.log(total)).mean())
+        responsibility, log_density = _softmax(mixture.log_joint(rows))
+        previous, likelihood = likelihood, float(log_density.mean())
         if likelihood - previous < TOLERANCE:
             break
     return TiedMixture(mixture.log_weights, mixture.means, mixture.whitening, likelihood), responsibility
@@ -193,3 +216,11 @@ def _mixture_of(rows: Floats, responsibility: Floats, second_moment: Floats, shr
     # covariance = L L'; its inverse is W W' with the upper triangular W = inv(L)'.
     whitening = np.linalg.inv(np.linalg.cholesky(covariance)).T
     return TiedMixture(np.log(mass / mass.sum()), means, whitening)
+
+
+def _softmax(joint: Floats) -> tuple[Floats, Floats]:
+    """Responsibilities (n, K) and log densities (n, 1) of rows, from their log joint densities."""
+    peak = joint.max(axis=1, keepdims=True)
+    density = np.exp(joint - peak)
+    total = density.sum(axis=1, keepdims=True)
+    return density / total, peak + np.log(total)

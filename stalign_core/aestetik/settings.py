@@ -27,7 +27,7 @@ class AestetikSettings:
     n_hidden
         Channels of the convolution.
     epochs
-        Passes over the training spots.
+        Passes over the training spots; more make the embedding follow the triplet groups ever more closely.
     batch_size
         Spots per step, drawn from all samples.
     learning_rate
@@ -52,7 +52,7 @@ class AestetikSettings:
     morphology_weight: float = 1.5
     n_latent: int = 16
     n_hidden: int = 64
-    epochs: int = 100
+    epochs: int = 30
     batch_size: int = 2048
     learning_rate: float = 1e-3
     reconstruction: Literal["l1", "mse"] = "l1"

@@ -50,6 +50,19 @@ def test_global_random_states_are_neither_read_nor_changed():
     assert first.embed(**arguments).tobytes() == second.embed(**arguments).tobytes()
 
 
+def test_the_number_of_threads_changes_nothing_and_is_given_back():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one, arguments = _fitted()
+        torch.set_num_threads(2)
+        two, _ = _fitted()
+        assert torch.get_num_threads() == 2
+        assert one.embed(**arguments).tobytes() == two.embed(**arguments).tobytes()
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_an_embedding_does_not_depend_on_the_samples_embedded_with_it():
     model, arguments = _fitted()
     together = model.embed(**arguments)

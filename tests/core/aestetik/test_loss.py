@@ -16,17 +16,17 @@ def test_reconstruction_by_hand():
     assert reconstruction_loss(decoded, target, both, "mse").item() == pytest.approx((2.5 + 8) / 2)
 
 
-def test_spots_without_the_modality_add_nothing_to_reconstruction():
+def test_spots_without_the_modality_count_as_zero_in_reconstruction():
     decoded, target = torch.tensor([[1.0], [9.0]]), torch.zeros(2, 1)
-    assert reconstruction_loss(decoded, target, torch.tensor([True, False]), "l1").item() == 1
+    assert reconstruction_loss(decoded, target, torch.tensor([True, False]), "l1").item() == 0.5
     assert reconstruction_loss(decoded, target, torch.tensor([False, False]), "l1").item() == 0
 
 
 def test_triplets_by_hand():
     latent = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 5.5]])
     triplets = Triplets(torch.tensor([[1], [0], [0]]), torch.tensor([[2], [2], [1]]), torch.tensor([[1], [0], [0]]) > 0)
-    # |anchor - positive| = 5, |anchor - negative| = 5.5, margin 1.
-    assert triplet_loss(latent, triplets).item() == pytest.approx(0.5)
+    # |anchor - positive| = 5, |anchor - negative| = 5.5, margin 1; two of three comparisons are not valid.
+    assert triplet_loss(latent, triplets).item() == pytest.approx(0.5 / 3)
 
 
 def test_triplets_far_enough_apart_cost_nothing():
@@ -57,6 +57,11 @@ def test_coinciding_embeddings_have_a_finite_gradient():
 def test_without_valid_comparisons_the_triplet_loss_is_zero():
     triplets = Triplets(torch.tensor([[0]]), torch.tensor([[0]]), torch.tensor([[False]]))
     assert triplet_loss(torch.ones(1, 2), triplets).item() == 0
+
+
+def test_no_comparisons_at_all_cost_nothing():
+    nothing = torch.zeros(2, 0, dtype=torch.long)
+    assert triplet_loss(torch.ones(2, 1), Triplets(nothing, nothing, nothing.bool())).item() == 0
 
 
 def test_weights_of_the_modalities_add_up_to_three():
