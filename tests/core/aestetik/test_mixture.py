@@ -30,7 +30,7 @@ def test_tied_mixture_reaches_scikit_learns_likelihood_and_labels():
 def test_full_shrinkage_gives_a_round_covariance():
     rows, _ = _blobs()
     found = fit_tied_mixture(rows, 4, np.random.default_rng(0), shrinkage=1.0)
-    assert np.allclose(found.whitening, found.whitening[0, 0] * np.eye(3))
+    assert np.allclose(found.precision, found.precision[0, 0] * np.eye(3))
 
 
 def test_shrinkage_stops_a_small_direction_from_deciding():
