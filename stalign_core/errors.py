@@ -78,5 +78,13 @@ class ArtifactError(StalignError):
     """A stored artifact is missing, incomplete or altered."""
 
 
+class NewerArtifactError(ArtifactError):
+    """A stored artifact is whole, as far as can be told, but was made by a newer stalign."""
+
+
+class MissingArtifactError(ArtifactError):
+    """The artifact that is said to be in force was set aside or deleted."""
+
+
 class StudyError(StalignError):
     """A study folder is missing, of another version or not usable."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from stalign_core.errors import ArtifactError
 from stalign_core.store.hashing import digest, file_sha256
-from stalign_core.store.manifest import Manifest
+from stalign_core.store.manifest import FileRecord, Manifest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,13 +51,13 @@ class Artifact:
             {
                 name: record.content
                 for name, record in self.manifest.files.items()
-                if record.content and any(fnmatchcase(name, pattern) for pattern in patterns)
+                if record.content and any(_matches(name, pattern) for pattern in patterns)
             }
         )
 
     def names(self, pattern: str) -> list[str]:
         """Names of the files that match `pattern`, sorted."""
-        return sorted(name for name in self.manifest.files if fnmatchcase(name, pattern))
+        return sorted(name for name in self.manifest.files if _matches(name, pattern))
 
     def file(self, name: str) -> Path:
         """Verified local path of a file of this artifact.
@@ -72,7 +73,7 @@ class Artifact:
         path = self._local(name)
         if not path.is_file():
             raise ArtifactError(self.name, f"its file '{name}' is missing at {path}", remedy=_REBUILD)
-        if path.stat().st_size != record.size or file_sha256(path) != record.sha256:
+        if not _matches_record(path, record) and not self._refetched(name):
             raise ArtifactError(
                 self.name,
                 f"its file {path} is not what was stored",
@@ -119,13 +120,25 @@ class Artifact:
         """The bytes of a file."""
         return self.file(name).read_bytes()
 
+    def _refetched(self, name: str) -> bool:
+        """Whether a remote file holds after all once the copy in the cache, which may be at fault, is fetched anew."""
+        if self._is_local:
+            return False
+        self._local(name).unlink(missing_ok=True)
+        path = self._local(name)
+        return path.is_file() and _matches_record(path, self.manifest.files[name])
+
+    @property
+    def _is_local(self) -> bool:
+        return self.folder.protocol in ("", "file", "local")
+
     def _local(self, name: str) -> Path:
-        if self.folder.protocol in ("", "file", "local"):
+        if self._is_local:
             return Path(self.folder.path) / name
         local = self.cache / self.manifest.asset / self.manifest.partition / self.manifest.input_key / name
         if not local.is_file():
             local.parent.mkdir(parents=True, exist_ok=True)
-            fetched = local.with_name(local.name + ".part")
+            fetched = local.with_name(f"{local.name}.{uuid.uuid4().hex}.part")
             try:
                 fetched.write_bytes((self.folder / name).read_bytes())
             except FileNotFoundError:
@@ -135,3 +148,12 @@ class Artifact:
 
 
 _REBUILD = "rebuild it with 'stalign run STUDY'"
+
+
+def _matches_record(path: Path, record: FileRecord) -> bool:
+    return path.stat().st_size == record.size and file_sha256(path) == record.sha256
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Whether a file is meant: ``*`` stays within a folder, ``**`` alone means every file."""
+    return pattern == "**" or (name.count("/") == pattern.count("/") and fnmatchcase(name, pattern))

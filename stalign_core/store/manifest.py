@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from stalign_core.errors import ArtifactError
+from stalign_core.errors import ArtifactError, NewerArtifactError
 from stalign_core.store.hashing import canonical_json, digest
 
 MANIFEST: Final = "manifest.json"
@@ -91,8 +91,10 @@ class Manifest:
 
         Raises
         ------
+        NewerArtifactError
+            If it was made by a newer stalign.
         ArtifactError
-            If the text is no manifest, was altered, or was made by a newer stalign.
+            If the text is no manifest, or was altered.
         """
         try:
             table = json.loads(text)
@@ -101,7 +103,7 @@ class Manifest:
         except (ValueError, KeyError, TypeError):
             raise ArtifactError(where, "is not a whole manifest") from None
         if isinstance(version, int) and version > MANIFEST_VERSION:
-            raise ArtifactError(where, f"has version {version}, made by a newer stalign", remedy="upgrade stalign")
+            raise NewerArtifactError(where, f"has version {version}, made by a newer stalign", remedy="upgrade stalign")
         if digest({**table, "own_hash": ""}) != sealed:
             raise ArtifactError(where, "does not match its own hash")
         try:

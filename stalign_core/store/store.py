@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from stalign_core.errors import ArtifactError
+from stalign_core.errors import ArtifactError, MissingArtifactError
 from stalign_core.store.artifact import Artifact
 from stalign_core.store.builder import ArtifactBuilder
 from stalign_core.store.manifest import MANIFEST, Manifest
+from stalign_core.store.staging import STAGING, staging_name, sweep
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -26,7 +26,7 @@ UNPARTITIONED: Final = "_all"
 """Partition name of an asset that has none; no donor can be called so."""
 
 _POINTER: Final = "current.json"
-_STAGING: Final = ".staging"
+_SET_ASIDE: Final = ".damaged-"
 
 
 class Store:
@@ -66,6 +66,8 @@ class Store:
 
         Raises
         ------
+        MissingArtifactError
+            If what it points at was set aside or deleted.
         ArtifactError
             If the pointer or what it points at is not whole.
         """
@@ -78,7 +80,7 @@ class Store:
             raise ArtifactError(str(pointer), "is not a whole pointer", remedy=_RERUN) from None
         artifact = self.find(asset, partition, str(input_key))
         if artifact is None:
-            raise ArtifactError(str(pointer), f"points at '{input_key}', which is not there", remedy=_RERUN)
+            raise MissingArtifactError(str(pointer), f"points at '{input_key}', which is not there", remedy=_RERUN)
         return artifact
 
     def point(self, artifact: Artifact) -> None:
@@ -104,8 +106,7 @@ class Store:
     @contextmanager
     def staging(self, predecessor: Artifact | None) -> Iterator[ArtifactBuilder]:
         """A builder over a fresh staging folder, which is removed at the end unless it was committed."""
-        parent = Path(self.base.path) / _STAGING if self.is_local else self.cache / _STAGING
-        folder = parent / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
+        folder = self._staging_parent / staging_name()
         try:
             folder.mkdir(parents=True)
         except (PermissionError, FileNotFoundError, NotADirectoryError, FileExistsError) as error:
@@ -119,6 +120,10 @@ class Store:
             yield ArtifactBuilder(folder, predecessor)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def sweep_staging(self) -> list[Path]:
+        """Remove what killed processes of this host left in staging; returns the folders that were removed."""
+        return sweep(self._staging_parent)
 
     def commit(self, builder: ArtifactBuilder, manifest: Manifest) -> Artifact:
         """Make the builder's files an artifact: manifest last, all of it at once.
@@ -138,20 +143,35 @@ class Store:
 
     def discard(self, artifact_folder: Path | UPath) -> None:
         """Move a damaged artifact out of the way; its bytes are kept for inspection."""
-        folder = Path(str(artifact_folder))
-        if self.is_local and folder.exists():
-            folder.rename(folder.with_name(f"{folder.name}.damaged-{uuid.uuid4().hex[:8]}"))
+        from upath import UPath
 
-    def artifacts(self) -> Iterator[Artifact]:
-        """Every committed artifact, in order of path."""
+        path = Path(UPath(artifact_folder).path)
+        aside = path.with_name(f"{path.name}{_SET_ASIDE}{uuid.uuid4().hex[:8]}")
+        # Another process may have moved it meanwhile.
+        with suppress(FileNotFoundError):
+            if self.is_local:
+                path.rename(aside)
+            else:
+                self.base.fs.mv(str(path), str(aside), recursive=True)
+
+    def artifacts(self, report: Callable[[ArtifactError], None] | None = None) -> Iterator[Artifact]:
+        """Every committed artifact with a whole manifest, in order of path; `report` hears of each that has none."""
         for path in sorted(self.base.rglob(MANIFEST), key=str):
-            partition, input_key = path.parent.parent, path.parent
-            asset = partition.parent.path[len(self.base.path) :].strip("/")
-            if _STAGING in asset or ".damaged-" in input_key.name:
+            *asset, partition, input_key = path.parent.path[len(self.base.path) :].strip("/").rsplit("/", 2)
+            if not asset or STAGING in (*asset, partition) or _SET_ASIDE in input_key:
                 continue
-            found = self.find(asset, partition.name, input_key.name)
+            try:
+                found = self.find(asset[0], partition, input_key)
+            except ArtifactError as error:
+                if report is not None:
+                    report(error)
+                continue
             if found is not None:
                 yield found
+
+    @property
+    def _staging_parent(self) -> Path:
+        return (Path(self.base.path) if self.is_local else self.cache) / STAGING
 
     def _rename(self, staging: Path, target: Path) -> None:
         for path in staging.rglob("*"):
@@ -163,8 +183,11 @@ class Store:
         try:
             staging.rename(target)
         except OSError:
-            if not (target / MANIFEST).is_file():
+            if not target.exists():
                 raise
+            if not (target / MANIFEST).is_file():
+                self.discard(target)
+                staging.rename(target)
         _sync_folder(target.parent)
 
     def _upload(self, staging: Path, target: UPath) -> None:

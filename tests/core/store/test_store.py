@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from stalign_core.errors import ArtifactError
+from stalign_core.errors import ArtifactError, MissingArtifactError, NewerArtifactError
 from stalign_core.store import Artifact, Manifest, Store
 from stalign_core.store.builder import ArtifactBuilder
 from stalign_core.store.manifest import data_version_of
@@ -157,7 +161,7 @@ def test_a_manifest_of_a_newer_version_says_upgrade(local: Store) -> None:
     table = json.loads(path.read_text())
     table["manifest_version"] += 1
     path.write_text(json.dumps(table))
-    with pytest.raises(ArtifactError, match="upgrade stalign"):
+    with pytest.raises(NewerArtifactError, match="upgrade stalign"):
         local.find("features", "A", "k1")
 
 
@@ -236,10 +240,109 @@ def test_used_hash_changes_only_with_the_files_that_are_used(local: Store) -> No
     assert first.used_hash(["*.labels.json"]) != second.used_hash(["*.labels.json"])
 
 
-def test_a_damaged_artifact_that_is_discarded_makes_room_and_keeps_its_bytes(local: Store) -> None:
+def test_a_damaged_artifact_that_is_discarded_makes_room_and_keeps_its_bytes(store: Store) -> None:
+    artifact = commit_example(store)
+    store.discard(artifact.folder)
+    assert store.find("features", "A", "k1") is None
+    with pytest.raises(MissingArtifactError):
+        store.current("features", "A")
+    kept = [path for path in artifact.folder.parent.iterdir() if ".damaged-" in path.name]
+    assert len(kept) == 1 and json.loads((kept[0] / "facts.json").read_text()) == {"lattice": "hexagonal"}
+    assert list(store.artifacts()) == []
+    commit_example(store, value=2.0).verify()
+
+
+def test_discarding_what_is_not_there_does_nothing(store: Store) -> None:
+    store.discard(store.base / "features" / "A" / "k1")
+    assert store.find("features", "A", "k1") is None
+
+
+@pytest.fixture
+def gone_pid() -> int:
+    """Number of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        return process.pid
+
+
+def test_a_process_killed_before_the_rename_leaves_no_artifact_and_its_folder_is_swept(
+    local: Store, gone_pid: int
+) -> None:
     artifact = commit_example(local)
-    local.discard(artifact.folder)
-    assert local.find("features", "A", "k1") is None
-    kept = [path for path in Path(artifact.folder.path).parent.iterdir() if ".damaged-" in path.name]
-    assert len(kept) == 1 and (kept[0] / "facts.json").is_file()
+    staging = Path(local.base.path) / ".staging"
+    left = {
+        "gone": staging / f"{socket.gethostname()}-{gone_pid}-{'0' * 32}",
+        "living": staging / f"{socket.gethostname()}-{os.getpid()}-{'1' * 32}",
+        "other host": staging / f"other-{socket.gethostname()}-{gone_pid}-{'2' * 32}",
+        "no staging folder": staging / "notes",
+    }
+    for folder in left.values():
+        folder.mkdir()
+        (folder / "manifest.json").write_bytes((Path(artifact.folder.path) / "manifest.json").read_bytes())
+    damaged: list[ArtifactError] = []
+    assert [found.manifest.input_key for found in local.artifacts(damaged.append)] == ["k1"]
+    assert damaged == []
+    assert local.sweep_staging() == [left["gone"]]
+    assert {name for name, folder in left.items() if folder.exists()} == left.keys() - {"gone"}
+
+
+def test_a_host_whose_name_holds_hyphens_is_known_again(
+    local: Store, gone_pid: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "node-7-a")
+    folder = Path(local.base.path) / ".staging" / f"node-7-a-{gone_pid}-{'0' * 32}"
+    folder.mkdir(parents=True)
+    assert local.sweep_staging() == [folder]
+
+
+def test_a_store_without_staging_has_nothing_to_sweep(local: Store) -> None:
+    assert local.sweep_staging() == []
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"own_hash": "", "manifest_version": 2}'])
+def test_a_damaged_artifact_does_not_hide_the_whole_ones(store: Store, text: str) -> None:
+    for key in ("k1", "k2", "k3"):
+        commit_example(store, key)
+    (store.base / "features" / "A" / "k2" / "manifest.json").write_text(text)
+    damaged: list[ArtifactError] = []
+    assert [artifact.manifest.input_key for artifact in store.artifacts(damaged.append)] == ["k1", "k3"]
+    assert [str(store.base / "features" / "A" / "k2") in error.where for error in damaged] == [True]
+
+
+def test_files_without_a_manifest_give_way_to_the_artifact(local: Store) -> None:
+    folder = Path(local.base.path) / "features" / "A" / "k1"
+    folder.mkdir(parents=True)
+    (folder / "facts.json").write_text("1")
     commit_example(local).verify()
+    (kept,) = [path for path in folder.parent.iterdir() if ".damaged-" in path.name]
+    assert (kept / "facts.json").read_text() == "1"
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Store:
+    return Store(f"memory://{tmp_path.name}", cache=tmp_path / "cache")
+
+
+def test_a_cached_file_that_was_damaged_is_fetched_again(remote: Store) -> None:
+    artifact = commit_example(remote)
+    cached = artifact.file("facts.json")
+    cached.write_text("{}")
+    assert artifact.json("facts.json") == {"lattice": "hexagonal"}
+    cached.write_text("{}")
+    artifact.verify()
+
+
+def test_a_damaged_remote_file_is_refused_and_can_be_computed_anew(remote: Store) -> None:
+    artifact = commit_example(remote)
+    (artifact.folder / "facts.json").write_text("{}")
+    for _ in range(2):
+        with pytest.raises(ArtifactError, match=r"facts\.json is not what was stored"):
+            artifact.verify()
+    remote.discard(artifact.folder)
+    assert commit_example(remote).json("facts.json") == {"lattice": "hexagonal"}
+
+
+def test_an_artifact_computed_anew_is_not_read_from_the_cache_of_the_one_before(remote: Store) -> None:
+    first = commit_example(remote, value=1.0)
+    first.verify()
+    remote.discard(first.folder)
+    assert commit_example(remote, value=2.0).arrays("A.safetensors")["x"][0, 0] == 2.0

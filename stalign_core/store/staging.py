@@ -1,0 +1,41 @@
+"""Staging folders: how they are named, and which of them a killed process left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import uuid
+from pathlib import Path
+from typing import Final
+
+STAGING: Final = ".staging"
+"""Folder of a store, or of its cache, that holds the staging folders."""
+
+
+def staging_name() -> str:
+    """A fresh name that says which process of which host writes there: ``<host>-<pid>-<uuid>``."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
+
+
+def sweep(parent: Path) -> list[Path]:
+    """Remove the staging folders in `parent` whose process ran on this host and is gone; returns what was removed.
+
+    A folder of another host stays: whether its process lives cannot be told from here.
+    """
+    swept = []
+    for folder in sorted(parent.iterdir()) if parent.is_dir() else ():
+        if _writer_is_gone(folder.name):
+            shutil.rmtree(folder, ignore_errors=True)
+            swept.append(folder)
+    return swept
+
+
+def _writer_is_gone(name: str) -> bool:
+    import psutil
+
+    # From the right: the name of a host may hold hyphens.
+    fields = name.rsplit("-", 2)
+    if len(fields) != 3 or fields[0] != socket.gethostname() or not fields[1].isdecimal():
+        return False
+    return not psutil.pid_exists(int(fields[1]))
