@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -98,6 +99,7 @@ def whole_artifact(
 
 
 def _compute(step: Step, want: Wanted) -> Artifact:
+    scratch = step.study.folder / "cache" / "unfinished" / want.input_key
     with step.study.store.staging(_predecessor(step)) as builder:
         task = Task(
             study=step.study,
@@ -108,12 +110,15 @@ def _compute(step: Step, want: Wanted) -> Artifact:
             key_settings=want.settings,
             source_hashes=want.source_hashes,
             builder=builder,
+            scratch=scratch,
             progress=step.progress,
             say=step.say,
         )
         with Measure() as measure:
             step.recipe.compute(task)
-        return step.study.store.commit(builder, _manifest(step, want, task, measure))
+        artifact = step.study.store.commit(builder, _manifest(step, want, task, measure))
+    shutil.rmtree(scratch, ignore_errors=True)
+    return artifact
 
 
 def _predecessor(step: Step) -> Artifact | None:

@@ -33,7 +33,7 @@ class Wanted:
 
 
 class MissingInputError(StudyError):
-    """An input was never materialised."""
+    """An input was never materialised, or not since what it was made from changed."""
 
 
 def wanted(study: Study, recipes: Mapping[str, Recipe], recipe: Recipe, partition: str) -> Wanted:
@@ -50,6 +50,7 @@ def wanted(study: Study, recipes: Mapping[str, Recipe], recipe: Recipe, partitio
     inputs = {
         declared.asset: _artifacts_of(study, recipes[declared.asset], recipe, donors) for declared in recipe.inputs
     }
+    _check_agreement(recipes, recipe, inputs)
     records = tuple(
         _input_record(declared, artifact) for declared in recipe.inputs for artifact in inputs[declared.asset].values()
     )
@@ -129,6 +130,26 @@ def _artifacts_of(study: Study, upstream: Recipe, recipe: Recipe, donors: tuple[
             )
         artifacts[partition] = artifact
     return artifacts
+
+
+def _check_agreement(
+    recipes: Mapping[str, Recipe], recipe: Recipe, inputs: Mapping[str, Mapping[str, Artifact]]
+) -> None:
+    """Refuse inputs that were made from another state of something that is read beside them.
+
+    Features of earlier spots put beside the positions of present ones would be a silent error.
+    """
+    for asset, artifacts in inputs.items():
+        files = {declared.asset: declared.files for declared in recipes[asset].inputs}
+        for artifact in artifacts.values():
+            for record in artifact.manifest.inputs:
+                beside = inputs.get(record.asset, {}).get(record.partition)
+                if beside is not None and beside.used_hash(files.get(record.asset, ("**",))) != record.used:
+                    raise MissingInputError(
+                        recipe.asset,
+                        f"would read {artifact.name}, made from another {beside.name} than the one now in force",
+                        remedy=f"materialise {asset} first",
+                    )
 
 
 def _input_record(declared: Input, artifact: Artifact) -> InputRecord:

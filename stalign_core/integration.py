@@ -137,7 +137,8 @@ class _Integration:
     @cached_property
     def cells(self) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Lattice cell and isotropic position of each spot."""
-        from stalign_core.grid import lattice_positions, pack_lattice
+        from stalign_core.grid import pack_lattice
+        from stalign_core.sections import spot_positions
 
         lattice = np.zeros((self.adata.n_obs, 2), dtype=np.int32)
         positions = np.zeros((self.adata.n_obs, 2))
@@ -147,7 +148,7 @@ class _Integration:
             if kind == "irregular":
                 place = self.adata.obsm[keys.SPATIAL][rows][:, ::-1]
             lattice[rows] = pack_lattice(place[:, 0], place[:, 1], kind)
-            positions[rows] = lattice_positions(lattice[rows], kind)
+            positions[rows] = spot_positions(lattice[rows], kind, self.adata.obsm[keys.SPATIAL][rows])
         return lattice, positions
 
     def reduce_expression(self) -> None:
@@ -211,6 +212,7 @@ class _Integration:
                 seed=self.seed,
                 genes=self.panel.tolist(),
                 progress=self.progress,
+                device=correction.scvi.device,
             )
         else:
             features = self.adata.obsm[keys.X_PCA][self.order]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from stalign_core import keys
-from stalign_core.readers.facts import SampleFacts
+from stalign_core.readers.facts import LatticeKind, SampleFacts
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -51,19 +51,18 @@ def lattice_record(section: AnnData) -> dict[str, Any]:
     return {"lattice": facts.lattice, "key_space": facts.key_space}
 
 
-def image_record(section: AnnData, hash_of: Callable[[Path], str]) -> tuple[dict[str, Any], str]:
-    """What morphology needs to know of a section's image, and the image's path on this machine.
+def image_record(section: AnnData, hash_of: Callable[[Path], str]) -> dict[str, Any]:
+    """What morphology needs to know of a section's image.
 
     The record names the image by its hash, so that moving files changes no result.
     """
     facts = SampleFacts.from_dict(section.uns[keys.STALIGN])
-    record = {
+    return {
         "image_sha256": hash_of(Path(facts.image)) if facts.image else "",
         "image_kind": facts.image_kind,
         "image_scale": facts.image_scale,
         "spot_diameter": facts.spot_diameter,
     }
-    return record, facts.image
 
 
 def describe_section(section: AnnData) -> dict[str, Any]:
@@ -122,3 +121,27 @@ def _spots_off_image(section: AnnData, facts: SampleFacts) -> int:
     size = probe_image(Path(facts.image))
     x, y = (section.obsm[keys.SPATIAL] * facts.image_scale).T
     return int(((x < 0) | (y < 0) | (x >= size.width) | (y >= size.height)).sum())
+
+
+def spot_positions(
+    lattice: np.ndarray[Any, Any], kind: LatticeKind, spatial: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any]:
+    """Positions in which distance is isotropic, in spot spacings, (n, 2) float64.
+
+    A lattice gives them exactly; spots without one keep their own coordinates, over their median spacing.
+
+    Parameters
+    ----------
+    lattice
+        (n, 2) packed cells.
+    kind
+        The lattice's kind.
+    spatial
+        (n, 2) x and y in any unit.
+    """
+    from stalign_core.grid import lattice_positions
+    from stalign_core.readers.lattice import median_pitch
+
+    if kind == "irregular" and len(spatial) > 1:
+        return spatial.astype(np.float64) / (median_pitch(spatial.astype(np.float64)) or 1.0)
+    return lattice_positions(lattice, kind)

@@ -124,6 +124,7 @@ class ScviSettings(_Section):
     early_stopping_patience: PositiveInt = Field(5, description="epochs without a better validation ELBO")
     learning_rate: float = Field(4e-3, gt=0, description="step size; scvi-tools' own default is 1e-3")
     batch_size: PositiveInt = Field(256, description="spots per step")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where scVI is trained")
 
 
 class CorrectionSettings(_Section):
@@ -187,7 +188,11 @@ class ExecutionSettings(_Section):
     """How the assets are run."""
 
     processes: PositiveInt = Field(1, description="1: all steps of a run in one process; more: a process per step")
-    threads: int = Field(0, ge=0, description="CPU threads of a step; 0: all cores this process may use")
+    threads: int = Field(
+        0,
+        ge=0,
+        description="CPU threads of a step's libraries; 0: all cores; AESTETIK and clustering use one",
+    )
     gpu_limit: PositiveInt = Field(1, description="steps that may hold the GPU at once (pool 'gpu')")
 
 
@@ -241,6 +246,7 @@ class Settings(_Section):
             for name in names:
                 if not is_safe_name(name):
                     raise SettingsError(f"{kind}.{name}", "is not a safe name", expected=NAME_RULE)
+            _check_signs(kind, names)
         if "pca" in self.representations:
             raise SettingsError("representations.pca", "takes a built-in name", remedy="choose another name")
         if not self.variants:
@@ -290,15 +296,20 @@ class Settings(_Section):
 
 
 def _check_variant_names(names: Iterable[str]) -> None:
-    """A variant's results stand beside its scope's features, and its group drops the signs of its name."""
-    groups: dict[str, str] = {}
+    """A variant's results stand beside its scope's features."""
     for name in names:
         if name in FEATURE_NAMES:
             raise SettingsError(f"variants.{name}", "takes a built-in name", remedy="choose another name")
+
+
+def _check_signs(kind: str, names: Iterable[str]) -> None:
+    """Dagster's names of groups and steps drop the signs of a name, so two names must not differ by them alone."""
+    groups: dict[str, str] = {}
+    for name in names:
         group = variant_group(name)
         if group in groups:
             raise SettingsError(
-                f"variants.{name}",
+                f"{kind}.{name}",
                 f"differs from '{groups[group]}' by a sign alone",
                 expected="names that stay apart when '-' and '.' are read as '_'",
             )

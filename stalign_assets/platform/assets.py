@@ -11,9 +11,10 @@ from stalign_assets.materialise import Materialisation, Step, materialise
 from stalign_assets.platform.metadata import metadata_of
 from stalign_assets.platform.partitions import DONORS
 from stalign_assets.platform.resources import StudyResource
+from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.recipes.recipe import Recipe
 from stalign_assets.threads import limit_threads
-from stalign_core.errors import StalignError
+from stalign_core.errors import StalignError, StudyError
 from stalign_core.store.store import UNPARTITIONED
 
 
@@ -33,7 +34,7 @@ def asset_of(recipe: Recipe, recipes: Mapping[str, Recipe]) -> dg.AssetsDefiniti
     def materialise_recipe(context: dg.AssetExecutionContext, study: StudyResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         partition = context.partition_key if context.has_partition_key else UNPARTITIONED
         with failing_in_one_line():
-            result = _materialise(context, study, recipes, recipe, partition)
+            result = _materialise(context, study, recipe.asset, partition)
         return dg.MaterializeResult(
             metadata=metadata_of(result),
             data_version=dg.DataVersion(result.artifact.manifest.data_version),
@@ -55,14 +56,17 @@ def failing_in_one_line() -> Iterator[None]:
 def _materialise(
     context: dg.AssetExecutionContext,
     resource: StudyResource,
-    recipes: Mapping[str, Recipe],
-    recipe: Recipe,
+    asset: str,
     partition: str,
 ) -> Materialisation:
     study = resource.of_run(context.run_id)
-    watcher = reporting.watch(recipe.asset, partition, context.log.info)
+    # The settings that the run began with decide, not those this process was started with: key and content agree.
+    recipes = recipes_of(study.settings)
+    if asset not in recipes:
+        raise StudyError(asset, "is not an asset of the study's settings any more", remedy="reload the definitions")
+    watcher = reporting.watch(asset, partition, context.log.info)
     limit_threads(study.settings.execution.threads)
-    step = Step(study, recipes, recipe, partition, context.run_id, watcher.progress, watcher.say)
+    step = Step(study, recipes, recipes[asset], partition, context.run_id, watcher.progress, watcher.say)
     result = materialise(step)
     watcher.done(result)
     return result

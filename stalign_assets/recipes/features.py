@@ -214,6 +214,7 @@ def _project_dense(source: str, basis_asset: str, task: Task) -> None:
     basis = _load_dense_basis(stored)
     n_missing = 0
     for donor, artifact in task.each_donor(source):
+        n_missing += artifact.manifest.summary.get("n_spots_without_morphology", 0)
         key = {
             "basis": stored.manifest.data_version,
             "features": artifact.used_hash(["*.safetensors"]),
@@ -227,7 +228,6 @@ def _project_dense(source: str, basis_asset: str, task: Task) -> None:
             sample = name.removesuffix(".safetensors")
             projected[f"features/{sample}"] = basis.project(arrays["features"], arrays.get("observed"), where=sample)
             projected[f"observed/{sample}"] = _observed(arrays)
-            n_missing += int((~projected[f"observed/{sample}"]).sum())
         task.builder.write_arrays(f"{donor}.safetensors", projected, part=donor)
     task.builder.summary.update(n_components=basis.n_components, n_spots_missing=n_missing)
 

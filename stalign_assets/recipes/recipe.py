@@ -23,10 +23,10 @@ Partitioning = Literal["donor", "none"]
 
 @dataclass(frozen=True)
 class Input:
-    """An asset that is read, and the files of it whose content matters."""
+    """An asset that is read, and the files of it whose content matters; ``**`` stands for all of them."""
 
     asset: str
-    files: tuple[str, ...] = ("*",)
+    files: tuple[str, ...] = ("**",)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,11 @@ class SourceFile:
 
 @dataclass
 class Task:
-    """One computation of one asset for one partition."""
+    """One computation of one asset for one partition.
+
+    `scratch` is a folder (not made yet) for work that a killed computation of the same input key can go on with; it
+    is removed once the artifact is kept.
+    """
 
     study: Study
     recipe: Recipe
@@ -65,6 +69,7 @@ class Task:
     key_settings: Mapping[str, Any]
     source_hashes: Mapping[str, str]
     builder: ArtifactBuilder
+    scratch: Path
     progress: Progress
     say: Callable[[str], None]
     warnings: list[str] = field(default_factory=list)

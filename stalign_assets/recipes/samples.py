@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stalign_assets.recipes.recipe import Input, KeyContext, Recipe, SourceFile, Task, no_settings
 from stalign_assets.rows import samples_of
-from stalign_core.errors import EncoderError
+from stalign_core.errors import EncoderError, ImageError
 
 if TYPE_CHECKING:
-    from anndata import AnnData
-
     from stalign_assets.study import Study
     from stalign_core.cohort import Sample
     from stalign_core.settings import Settings
@@ -169,9 +167,7 @@ def _read_sample(task: Task, sample: Sample) -> None:
     write.write_table(f"{name}.spots.parquet", spots, part=name)
     write.write_table(f"{name}.labels.parquet", labels, part=name)
     write.write_json(f"{name}.lattice.json", lattice_record(section), part=name)
-    image, image_path = image_record(section, partial(_source_hash, task, sample))
-    write.write_json(f"{name}.image.json", image, part=name)
-    write.write_note(f"{name}.paths.json", {"image": image_path}, part=name)
+    write.write_json(f"{name}.image.json", image_record(section, partial(_source_hash, task, sample)), part=name)
     write.write_json(f"{name}.summary.json", describe_section(section), part=name)
 
 
@@ -217,7 +213,8 @@ def _count_genes(task: Task) -> None:
 
 
 def _lay_out_grids(task: Task) -> None:
-    from stalign_core.grid import lattice_positions, pack_lattice
+    from stalign_core.grid import pack_lattice
+    from stalign_core.sections import spot_positions
 
     raw = task.one(RAW)
     for sample in samples_of(raw):
@@ -228,16 +225,18 @@ def _lay_out_grids(task: Task) -> None:
         kind = raw.json(f"{sample}.lattice.json")["lattice"]
         rows, columns = ("y", "x") if kind == "irregular" else ("array_row", "array_col")
         lattice = pack_lattice(spots[rows], spots[columns], kind)
-        task.builder.write_arrays(
-            f"{sample}.safetensors", {"lattice": lattice, "positions": lattice_positions(lattice, kind)}, part=sample
-        )
+        positions = spot_positions(lattice, kind, spots[["x", "y"]].to_numpy())
+        task.builder.write_arrays(f"{sample}.safetensors", {"lattice": lattice, "positions": positions}, part=sample)
 
 
 def _morphology_settings(encoder: str, context: KeyContext) -> Mapping[str, Any]:
+    from stalign_core.morphology.encoders.records import record_of
+
     settings = context.settings
+    model = settings.encoders[encoder].model
     weights = _weights_file(context.study, encoder)
     return {
-        "encoder": settings.encoders[encoder].model,
+        "encoder": record_of(model, f"encoders.{encoder}.model").to_dict(),
         "weights": context.study.fingerprints.record(weights).sha256 if weights else "",
         "patch_diameters": settings.morphology.patch_diameters,
     }
@@ -269,8 +268,11 @@ def _embed_morphology(encoder: str, task: Task) -> None:
         files = (f"{sample}.spots.parquet", f"{sample}.image.json")
         key = {**_part_key(raw, _MORPHOLOGY_VERSION, *files), "settings": task.key_settings}
         if not task.builder.reuse_part(sample, key):
-            section = _load_for_morphology(raw, sample, section_for_morphology)
-            if raw.json(f"{sample}.image.json")["image_sha256"]:
+            image = raw.json(f"{sample}.image.json")
+            section = section_for_morphology(
+                sample, raw.table(f"{sample}.spots.parquet"), image, _image_path(task, sample, image["image_sha256"])
+            )
+            if image["image_sha256"]:
                 embedding = embed_with(loaded(), section, settings.morphology, task.progress)
             else:
                 embedding = embed_section(section, encoder, chosen, settings.morphology)
@@ -290,14 +292,19 @@ def _embed_morphology(encoder: str, task: Task) -> None:
     )
 
 
-def _load_for_morphology(raw: Artifact, sample: str, assemble: Any) -> AnnData:
-    section: AnnData = assemble(
-        sample,
-        raw.table(f"{sample}.spots.parquet"),
-        raw.json(f"{sample}.image.json"),
-        raw.json(f"{sample}.paths.json")["image"],
-    )
-    return section
+def _image_path(task: Task, name: str, sha256: str) -> str:
+    """Where the image of a sample lies now; its bytes must be those that raw_samples saw."""
+    from stalign_core.readers import image_file
+
+    if not sha256:
+        return ""
+    (sample,) = (sample for sample in task.study.cohort.samples_of(task.partition) if sample.sample == name)
+    path = image_file(sample)
+    if path is None or task.study.fingerprints.record(path).sha256 != sha256:
+        raise ImageError(
+            str(path or sample.path), f"is not the image that {RAW} of {name} saw", remedy=f"materialise {RAW} first"
+        )
+    return str(path)
 
 
 def _external_settings(representation: str, context: KeyContext) -> Mapping[str, Any]:

@@ -45,7 +45,7 @@ def variant_recipes(settings: Settings, scope: Scope, variant: str) -> Iterator[
         inputs=(*expression, Input(morphology, ("*.safetensors",)), SPOTS),
         settings=partial(correction_settings, variant),
         compute=partial(correct, chosen, expression[0].asset, morphology),
-        seeded=True,
+        seeded=chosen.correction in ("harmony", "scvi"),
         pool="gpu" if chosen.correction == "scvi" else None,
         kinds=("torch" if chosen.correction == "scvi" else "numpy",),
         **common,
@@ -74,7 +74,6 @@ def variant_recipes(settings: Settings, scope: Scope, variant: str) -> Iterator[
         ),
         settings=lambda _: {},
         compute=partial(embed, variant),
-        pool="gpu",
         kinds=("torch",),
         **common,
     )

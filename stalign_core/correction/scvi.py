@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from stalign_core.correction.random_state import torch_state_kept
 from stalign_core.correction.result import Batches, CorrectionResult, batch_codes
 from stalign_core.correction.scvi_network import NETWORK, latent_means, weights_of
+from stalign_core.devices import resolve_device
 from stalign_core.errors import CorrectionError
 from stalign_core.progress import Progress, silent
 
@@ -90,7 +91,7 @@ def fit_scvi(
     trainable = np.flatnonzero(np.asarray(counts.sum(axis=1)).ravel() > 0)
     with torch_state_kept(), _quiet():
         spots = _anndata(counts[trainable], codes[trainable])
-        network, history = _train(spots, settings.scvi, n_latent, seed, progress or silent, _resolved(device))
+        network, history = _train(spots, settings.scvi, n_latent, seed, progress or silent, _accelerator(device))
         latent = latent_means(network, counts)
     if not np.isfinite(latent).all():
         raise CorrectionError("scvi", "gave values that are not finite", remedy="try another seed")
@@ -198,16 +199,6 @@ def _reporter(progress: Progress, max_epochs: int) -> Any:
     return LambdaCallback(on_train_epoch_end=report)
 
 
-def _resolved(device: str) -> str:
-    import torch
-
-    if device == "auto":
-        return "gpu" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise CorrectionError("scvi", "the device 'cuda' is not there", expected="auto or cpu on this machine")
-    return "gpu" if device == "cuda" else device
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Neither Lightning's banner nor scvi-tools' advice on workers reaches the terminal."""
@@ -222,3 +213,8 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _accelerator(device: str) -> str:
+    """The device by Lightning's name."""
+    return "gpu" if resolve_device(device, "correction.scvi.device") == "cuda" else "cpu"

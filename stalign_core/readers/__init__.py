@@ -10,6 +10,7 @@ from stalign_core.readers.external import read_external_representation, represen
 from stalign_core.readers.facts import SampleFacts
 from stalign_core.readers.genes import SharedGenes, share_genes
 from stalign_core.readers.layout import H5adFile, SpaceRangerFiles, locate_section
+from stalign_core.readers.pictures import image_file
 from stalign_core.readers.sample import read_sample, source_files
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "SampleFacts",
     "SharedGenes",
     "SpaceRangerFiles",
+    "image_file",
     "locate_section",
     "read_cohort",
     "read_external_representation",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stalign_core.errors import InputDataError
 from stalign_core.readers.facts import ImageKind
-from stalign_core.readers.layout import H5adFile, SpaceRangerFiles
+from stalign_core.readers.layout import H5adFile, SpaceRangerFiles, locate_section
 from stalign_core.readers.spaceranger import read_scale_factors
 
 if TYPE_CHECKING:
@@ -44,8 +44,9 @@ def choose_image(sample: Sample, files: SpaceRangerFiles | H5adFile) -> Picture 
     return None if sample.image is None else Picture(sample.image, "full", 1.0)
 
 
-def image_file(sample: Sample, files: SpaceRangerFiles | H5adFile) -> Path | None:
-    """The file that `choose_image` chooses, found without reading anything."""
+def image_file(sample: Sample, files: SpaceRangerFiles | H5adFile | None = None) -> Path | None:
+    """The file that `choose_image` chooses, found without reading anything; `files` are located unless given."""
+    files = files or locate_section(sample.path)
     if sample.image is not None or isinstance(files, H5adFile):
         return sample.image
     return next(iter(_own_pictures(files).values()), None)

@@ -25,7 +25,9 @@ def correction_settings(variant: str, context: KeyContext) -> Mapping[str, Any]:
         return {"method": method}
     if method == "harmony":
         return {"method": method, **harmony_settings(context)}
-    settings = {"method": method, "covariate": correction.covariate, method: getattr(correction, method)}
+    # Where it is trained does not change what the correction is.
+    own = getattr(correction, method).model_dump(mode="json", exclude={"device"})
+    settings = {"method": method, "covariate": correction.covariate, method: own}
     if method == "scvi":
         settings["n_latent"] = context.settings.expression.n_components
     return settings
@@ -77,13 +79,15 @@ def _fit_scvi(task: Task, panel_asset: str, batches: np.ndarray[Any, Any]) -> Co
     from scipy.sparse import vstack
 
     from stalign_core.correction.scvi import fit_scvi
+    from stalign_core.devices import DETERMINISM, resolve_device
 
     panel = task.one(panel_asset).table("panel.parquet")["gene"].to_numpy(dtype=object)
     blocks = []
     for _, raw in task.each_donor(RAW):
         for sample in samples_of(raw):
             blocks.append(raw.anndata(f"{sample}.counts.h5ad")[:, panel].X)
-    task.builder.determinism = "scVI: deterministic on the CPU for the same thread count; not guaranteed on a GPU"
+    device = resolve_device(task.settings.correction.scvi.device, "correction.scvi.device")
+    task.builder.determinism = DETERMINISM[device]
     return fit_scvi(
         vstack(blocks, format="csr"),
         batches,
@@ -92,4 +96,5 @@ def _fit_scvi(task: Task, panel_asset: str, batches: np.ndarray[Any, Any]) -> Co
         seed=task.settings.seed,
         genes=panel.tolist(),
         progress=task.progress,
+        device=device,
     )

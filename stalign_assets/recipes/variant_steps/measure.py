@@ -56,6 +56,12 @@ def measure_variant(variant: str, task: Task) -> None:
     task.builder.write_table("metrics.parquet", pd.concat(tables, ignore_index=True))
     task.builder.write_json("skipped.json", skipped)
     n_domains = domains.manifest.settings["n_domains"]
+    chosen = task.settings.variants[variant]
+    task.builder.summary["variant"] = {
+        "representation": chosen.representation,
+        "encoder": chosen.encoder,
+        "method": chosen.correction,
+    }
     task.builder.summary.update(n_domains_requested=n_domains, **_headline(task, pd.concat(tables)))
 
 

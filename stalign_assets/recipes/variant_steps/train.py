@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,17 +42,21 @@ def _model_inputs(task: Task, variant: str) -> tuple[Rows, dict[str, np.ndarray[
 def train(variant: str, task: Task) -> None:
     """Train the model; a killed training goes on at the epoch where it stopped."""
     from stalign_core.aestetik import Aestetik
+    from stalign_core.devices import DETERMINISM, resolve_device
 
+    device = resolve_device(task.settings.aestetik_of(variant).device, "aestetik.device")
+    task.builder.determinism = DETERMINISM[device]
     _, arrays = _model_inputs(task, variant)
     model = Aestetik(task.settings.aestetik_of(variant), seed=task.settings.seed)
-    checkpoints = task.study.folder / "cache" / "training" / task.recipe.asset / task.partition
-    model.fit(**arrays, n_domains=task.key_settings["n_domains"], progress=task.progress, checkpoint_folder=checkpoints)
+    model.fit(
+        **arrays, n_domains=task.key_settings["n_domains"], progress=task.progress, checkpoint_folder=task.scratch
+    )
     model.save(task.builder.folder(_MODEL_FOLDER))
     task.builder.record_folder(_MODEL_FOLDER)
-    shutil.rmtree(checkpoints, ignore_errors=True)
     task.builder.summary.update(
         n_spots=len(arrays["expression"]),
         n_epochs=len(model.history),
+        device=device,
         **{name: round(value, 5) for name, value in model.history[-1].items()},
     )
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stalign_core.errors import EncoderError, SettingsError
+from stalign_core.devices import Device, resolve_device
+from stalign_core.errors import EncoderError
 from stalign_core.images.pixels import Pixels
 from stalign_core.morphology.encoders import texture
 from stalign_core.morphology.encoders.records import RECORDS, EncoderRecord, record_of
 from stalign_core.morphology.encoders.weights import file_sha256, find_weights
 from stalign_core.settings import EncoderSettings
-
-Device = Literal["auto", "cpu", "cuda"]
 
 
 class Encoder(Protocol):
@@ -88,7 +87,7 @@ def load_encoder(encoder_name: str, encoder: EncoderSettings, device: Device = "
     from stalign_core.morphology.encoders.network import NetworkEncoder
 
     weights = find_weights(record, encoder_name, encoder.weights)
-    return NetworkEncoder(record, weights, _device(device))
+    return NetworkEncoder(record, weights, resolve_device(device, "morphology.device"))
 
 
 def describe_encoder(encoder_name: str, encoder: EncoderSettings) -> dict[str, Any]:
@@ -120,13 +119,3 @@ def _refuse_weights(record: EncoderRecord, encoder_name: str, encoder: EncoderSe
             f"is set, but {record.name} has no weights",
             remedy="remove the setting",
         )
-
-
-def _device(wanted: Device) -> str:
-    import torch
-
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise SettingsError(
-            "morphology.device", "is 'cuda', but PyTorch sees no GPU", remedy="set it to 'auto' or 'cpu'"
-        )
-    return "cpu" if wanted == "cpu" or not torch.cuda.is_available() else "cuda"

@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 from stalign_core.correction import METHODS, CorrectionResult
 from stalign_core.correction.scvi import fit_scvi
 from stalign_core.correction.scvi_network import latent_means, rebuild_scvi
-from stalign_core.errors import CorrectionError
+from stalign_core.errors import CorrectionError, SettingsError
 from stalign_core.settings import CorrectionSettings, ScviSettings
 
 from .cohorts import batch_counts, mixing
@@ -189,7 +189,7 @@ def test_fewer_spots_than_dimensions_are_refused() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_asking_for_a_gpu_that_is_not_there_is_refused() -> None:
     counts, batches = batch_counts()
-    with pytest.raises(CorrectionError, match="'cuda' is not there"):
+    with pytest.raises(SettingsError, match="PyTorch sees no GPU"):
         fit_scvi(counts, batches, settings_of(), N_LATENT, 0, device="cuda")
 
 
