@@ -73,7 +73,7 @@ def integrate(
     if encoder not in chosen.encoders:
         raise SettingsError("encoder", f"is '{encoder}'", expected="one of " + ", ".join(chosen.encoders))
     run = _Integration(adata, chosen, seed, progress or silent)
-    run.reduce_expression()
+    run.reduce_expression(method)
     run.embed_morphology(encoder, chosen.encoders[encoder])
     run.correct(method)
     model = run.train(method, n_domains)
@@ -151,12 +151,14 @@ class _Integration:
             positions[rows] = spot_positions(lattice[rows], kind, self.adata.obsm[keys.SPATIAL][rows])
         return lattice, positions
 
-    def reduce_expression(self) -> None:
-        """Principal components over the panel."""
+    def reduce_expression(self, method: CorrectionMethod) -> None:
+        """Principal components over the panel, standardised as the method wants it."""
         from stalign_core.expression.basis import ExpressionMoments, fit_expression_basis
 
         expression = self.settings.expression
-        seen = ExpressionMoments.empty(self.panel, expression.target_sum, expression.scaling)
+        n_donors = self.adata.obs[keys.DONOR].nunique()
+        scaling = "cohort" if method == "uncorrected" else expression.scaling_of(n_donors)
+        seen = ExpressionMoments.empty(self.panel, expression.target_sum, scaling)
         for done, (name, rows) in enumerate(self.samples.items()):
             self.progress(f"expression of {name}", done, len(self.samples))
             seen.add_sample(name, self.adata.X[rows], self.genes)

@@ -32,6 +32,8 @@ FEATURE_NAMES = (
     "gene_panel",
     "expression_basis",
     "expression_pca",
+    "correction_basis",
+    "correction_pca",
     "representation_basis",
     "representation_pca",
     "morphology_basis",
@@ -64,10 +66,22 @@ class ExpressionSettings(_Section):
     min_spots_per_gene: PositiveInt = Field(10, description="genes seen in fewer spots of the scope are dropped")
     n_top_genes: PositiveInt = Field(3000, description="highly variable genes kept (seurat_v3, batch = sample)")
     target_sum: float = Field(1e4, gt=0, description="library size per spot after normalisation, over the panel")
-    scaling: Literal["cohort", "sample"] = Field(
-        "cohort", description="standardise each gene over all spots of the scope, or within each sample"
+    scaling: Literal["auto", "cohort", "sample"] = Field(
+        "auto",
+        description="what corrected variants standardise a gene over: all spots of the scope, each sample, or auto: "
+        "each sample where the scope holds several donors; 'uncorrected' always takes all spots",
     )
     n_components: PositiveInt = Field(20, description="length of every expression space, corrected or not")
+
+    def scaling_of(self, n_donors: int) -> Literal["cohort", "sample"]:
+        """What corrected variants standardise genes over in a scope of this many donors.
+
+        Standardising within samples removes most of what sets donors apart, and costs accuracy between adjacent
+        sections of one donor.
+        """
+        if self.scaling == "auto":
+            return "sample" if n_donors > 1 else "cohort"
+        return self.scaling
 
 
 class MorphologySettings(_Section):

@@ -123,6 +123,7 @@ RULES: Mapping[str, tuple[CheckRule, ...]] = {
     "raw_samples": RAW_RULES,
     "morphology_embeddings": FEATURE_RULES,
     "expression_pca": FEATURE_RULES,
+    "correction_pca": FEATURE_RULES,
     "corrected_features": FEATURE_RULES,
     "spot_embeddings": FEATURE_RULES,
     "domains": (CheckRule("every_spot_has_a_domain", "Every spot has a domain", every_spot_has_a_domain),),

@@ -38,7 +38,7 @@ def partitioning_of(scope: Scope) -> Partitioning:
 
 def feature_recipes(settings: Settings, scope: Scope) -> Iterator[Recipe]:
     """Recipes of the group `<scope>_features`."""
-    yield from _expression_recipes(scope)
+    yield from _expression_recipes(settings, scope)
     for name in used_representations(settings):
         where = f"{EXTERNAL}/{name}"
         yield _dense_basis(scope, f"{scope}/representation_basis/{name}", where, "expression", f"embedding '{name}'")
@@ -50,36 +50,48 @@ def feature_recipes(settings: Settings, scope: Scope) -> Iterator[Recipe]:
         yield _morphology_harmony(scope, encoder)
 
 
-def _expression_recipes(scope: Scope) -> Iterator[Recipe]:
-    common: dict[str, Any] = {"group": f"{scope}_features", "partitioning": partitioning_of(scope)}
+def _expression_recipes(settings: Settings, scope: Scope) -> Iterator[Recipe]:
     yield Recipe(
         asset=f"{scope}/gene_panel",
+        group=f"{scope}_features",
         description="Highly variable genes (seurat_v3, batch = sample) of the genes that all samples share.",
+        partitioning=partitioning_of(scope),
         code_version=_PANEL_VERSION,
         inputs=(Input(STATISTICS),),
         settings=_panel_settings,
         compute=_choose_panel,
         kinds=("parquet",),
-        **common,
     )
+    yield from _basis_and_pca(scope, "expression", "genes standardised over all spots")
+    if has_correction_basis(settings, scope):
+        yield from _basis_and_pca(scope, "correction", "genes standardised as corrected variants want it")
+
+
+def has_correction_basis(settings: Settings, scope: Scope) -> bool:
+    """Whether corrected variants may start from other principal components than the uncorrected one."""
+    scaling = settings.expression.scaling
+    return scaling == "sample" or (scaling == "auto" and scope == "cohort")
+
+
+def _basis_and_pca(scope: Scope, kind: str, scaled: str) -> Iterator[Recipe]:
+    basis = f"{scope}/{kind}_basis"
+    common: dict[str, Any] = {"group": f"{scope}_features", "partitioning": partitioning_of(scope), "kinds": ("numpy",)}
     yield Recipe(
-        asset=f"{scope}/expression_basis",
-        description="Means, deviations and principal axes of normalised expression over the panel.",
+        asset=basis,
+        description=f"Means, deviations and principal axes of normalised expression over the panel; {scaled}.",
         code_version=_BASIS_VERSION,
         inputs=(Input(f"{scope}/gene_panel"), Input(RAW, ("*.counts.h5ad",))),
-        settings=_basis_settings,
+        settings=partial(_basis_settings, kind),
         compute=_fit_expression_basis,
-        kinds=("numpy",),
         **common,
     )
     yield Recipe(
-        asset=f"{scope}/expression_pca",
-        description="Principal components of each spot's expression, one part per donor.",
+        asset=f"{scope}/{kind}_pca",
+        description=f"Principal components of each spot's expression, one part per donor; {scaled}.",
         code_version=_PCA_VERSION,
-        inputs=(Input(f"{scope}/expression_basis"), Input(RAW, ("*.counts.h5ad",))),
+        inputs=(Input(basis), Input(RAW, ("*.counts.h5ad",))),
         settings=lambda _: {},
-        compute=_project_expression,
-        kinds=("numpy",),
+        compute=partial(_project_expression, basis),
         **common,
     )
 
@@ -112,11 +124,11 @@ def _choose_panel(task: Task) -> None:
     )
 
 
-def _basis_settings(context: KeyContext) -> Mapping[str, Any]:
+def _basis_settings(kind: str, context: KeyContext) -> Mapping[str, Any]:
     expression = context.settings.expression
     return {
         "target_sum": expression.target_sum,
-        "scaling": expression.scaling,
+        "scaling": "cohort" if kind == "expression" else expression.scaling_of(len(context.donors)),
         "n_components": expression.n_components,
     }
 
@@ -124,28 +136,28 @@ def _basis_settings(context: KeyContext) -> Mapping[str, Any]:
 def _fit_expression_basis(task: Task) -> None:
     from stalign_core.expression.basis import ExpressionMoments, fit_expression_basis
 
-    expression = task.settings.expression
     panel = task.one(f"{task.scope}/gene_panel").table("panel.parquet")["gene"].to_numpy(dtype=object)
-    seen = ExpressionMoments.empty(panel, expression.target_sum, expression.scaling)
+    seen = ExpressionMoments.empty(panel, task.key_settings["target_sum"], task.key_settings["scaling"])
     for _, raw in task.each_donor(RAW):
         for sample in samples_of(raw):
             counts = raw.anndata(f"{sample}.counts.h5ad")
             seen.add_sample(sample, counts.X, counts.var_names.to_numpy(dtype=object))
-    basis = fit_expression_basis(seen, expression.n_components)
+    basis = fit_expression_basis(seen, task.key_settings["n_components"])
     arrays, facts = basis.to_arrays()
     task.builder.write_arrays("basis.safetensors", arrays)
     task.builder.write_json("basis.json", facts)
     task.builder.summary.update(
         n_spots=basis.n_spots,
         n_genes=len(panel),
+        scaling=basis.scaling,
         explained_variance=round(float(basis.explained_variance.sum() / basis.total_variance), 4),
     )
 
 
-def _project_expression(task: Task) -> None:
+def _project_expression(basis_asset: str, task: Task) -> None:
     from stalign_core.expression.basis import ExpressionBasis
 
-    stored = task.one(f"{task.scope}/expression_basis")
+    stored = task.one(basis_asset)
     basis = ExpressionBasis.from_arrays(stored.arrays("basis.safetensors"), stored.json("basis.json"))
     for donor, raw in task.each_donor(RAW):
         key = {"basis": stored.manifest.data_version, "counts": raw.used_hash(["*.counts.h5ad"]), "code": _PCA_VERSION}

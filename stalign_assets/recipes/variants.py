@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from stalign_assets.recipes.features import SPOTS, partitioning_of
+from stalign_assets.recipes.features import SPOTS, has_correction_basis, partitioning_of
 from stalign_assets.recipes.recipe import Input, Recipe
 from stalign_assets.recipes.samples import GRIDS, RAW
 from stalign_assets.recipes.variant_steps.correct import correct, correction_settings
@@ -37,7 +37,7 @@ def variant_recipes(settings: Settings, scope: Scope, variant: str) -> Iterator[
         "partitioning": partitioning_of(scope),
         "variant": variant,
     }
-    expression, morphology = _expression_source(scope, chosen), _morphology_source(scope, chosen)
+    expression, morphology = _expression_source(settings, scope, chosen), _morphology_source(scope, chosen)
     yield Recipe(
         asset=f"{prefix}/corrected_features",
         description=f"Expression corrected by {chosen.correction}, and the morphology that goes with it.",
@@ -112,11 +112,12 @@ def variant_recipes(settings: Settings, scope: Scope, variant: str) -> Iterator[
     )
 
 
-def _expression_source(scope: Scope, variant: VariantSettings) -> tuple[Input, ...]:
+def _expression_source(settings: Settings, scope: Scope, variant: VariantSettings) -> tuple[Input, ...]:
     if variant.correction == "scvi":
         return (Input(f"{scope}/gene_panel", ("panel.parquet",)), Input(RAW, ("*.counts.h5ad", "*.spots.parquet")))
     if variant.representation == "pca":
-        return (Input(f"{scope}/expression_pca", ("*.safetensors",)),)
+        own = variant.correction != "uncorrected" and has_correction_basis(settings, scope)
+        return (Input(f"{scope}/{'correction' if own else 'expression'}_pca", ("*.safetensors",)),)
     return (Input(f"{scope}/representation_pca/{variant.representation}", ("*.safetensors",)),)
 
 

@@ -84,7 +84,7 @@ def test_settings_survive_json_which_a_run_keeps_them_as() -> None:
         ("[expression]\nn_components = 20.0", "expression.n_components", "is 20.0", "a whole number"),
         ("[expression]\nn_components = 0", "expression.n_components", "is 0", "a number greater than 0"),
         ("[expression]\ntarget_sum = inf", "expression.target_sum", "is inf", "a finite number"),
-        ("[expression]\nscaling = 'all'", "expression.scaling", "is 'all'", "'cohort' or 'sample'"),
+        ("[expression]\nscaling = 'all'", "expression.scaling", "is 'all'", "'auto', 'cohort' or 'sample'"),
         ("seed = -1", "seed", "is -1", "a number greater than or equal to 0"),
         ('store = ""', "store", "is ''", "a text that is not empty"),
         ("input = 5", "input", "is 5", "a table of settings"),
