@@ -29,7 +29,7 @@ CHUNK = 262_144
 """Rows labelled at a time, which bounds memory."""
 N_STARTS = 15
 """Starts of a mixture from plain columns, and as many from standardised ones."""
-N_FINISHED = 4
+N_FINISHED = 8
 """Likeliest different starts of either kind that are run to their end."""
 SAME = 0.95
 """Starts whose groups overlap in more than this share of rows head for the same maximum."""
