@@ -7,9 +7,11 @@ Dagster records an asset as materialised whatever its checks say.
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import dagster as dg
 import numpy as np
+import pandas as pd
 
 from stalign_assets.platform.assets import failing_in_one_line
 from stalign_assets.platform.partitions import DONORS
@@ -19,6 +21,12 @@ from stalign_assets.recipes.recipe import Recipe
 from stalign_core.errors import ArtifactError
 from stalign_core.store import Artifact
 from stalign_core.store.store import UNPARTITIONED
+
+STEPS: Final = ("correction", "aestetik")
+"""What is measured of a variant: its corrected features alone, and the AESTETIK embedding."""
+
+METRICS_OF_EMBEDDING: Final = ("silhouette", "ilisi", "kbet")
+METRICS_OF_DOMAINS: Final = ("ari", "nmi", "chaos", "pas")
 
 
 @dataclass(frozen=True)
@@ -105,11 +113,32 @@ def every_spot_has_a_domain(artifact: Artifact) -> Iterator[str]:
 
 
 def every_step_is_measured(artifact: Artifact) -> Iterator[str]:
-    """Corrected features and the AESTETIK embedding both have metrics."""
-    measured = set(artifact.table("metrics.parquet")["step"])
-    for step in ("correction", "aestetik"):
-        if step not in measured:
+    """Corrected features and the AESTETIK embedding both have every mandatory metric, or a reason why not."""
+    table = artifact.table("metrics.parquet")
+    skipped = [line for line in artifact.json("skipped.json") if line["reason"]]
+    for step in STEPS:
+        rows = table[(table["step"] == step) & table["value"].notna()]
+        if rows.empty:
             yield f"step '{step}' has no metrics"
+            continue
+        yield from _missing_metrics(step, rows, [line for line in skipped if line["step"] == step])
+
+
+def _missing_metrics(step: str, rows: pd.DataFrame, skipped: list[dict[str, str]]) -> Iterator[str]:
+    clusterers = sorted(set(rows["clusterer"]) - {""})
+    mandatory = [(metric, "") for metric in METRICS_OF_EMBEDDING]
+    mandatory += [(metric, clusterer) for clusterer in clusterers for metric in METRICS_OF_DOMAINS]
+    for metric, clusterer in mandatory:
+        measured = rows[(rows["metric"] == metric) & (rows["clusterer"] == clusterer)]
+        # Skipped for some samples explains a missing pooled value only where no sample at all was measured.
+        excused = any(
+            (line["metric"], line["clusterer"]) == (metric, clusterer) and (not line["sample"] or measured.empty)
+            for line in skipped
+        )
+        if not (measured["sample"] == "").any() and not excused:
+            yield f"step '{step}' has no {metric}{f' of {clusterer} domains' if clusterer else ''}, and no reason why"
+    if not clusterers:
+        yield f"step '{step}' has no metrics of domains"
 
 
 RAW_RULES = (
@@ -127,7 +156,7 @@ RULES: Mapping[str, tuple[CheckRule, ...]] = {
     "corrected_features": FEATURE_RULES,
     "spot_embeddings": FEATURE_RULES,
     "domains": (CheckRule("every_spot_has_a_domain", "Every spot has a domain", every_spot_has_a_domain),),
-    "metrics": (CheckRule("every_step_is_measured", "Every step has metrics", every_step_is_measured),),
+    "metrics": (CheckRule("every_step_is_measured", "Every step has its metrics", every_step_is_measured),),
 }
 
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
+from stalign_assets.recipes.samples import RAW
 from stalign_assets.study import Study
-from stalign_core.errors import ArtifactError, StudyError
+from stalign_core.errors import ArtifactError, MissingArtifactError, StudyError
 from stalign_core.store import Artifact
 from stalign_core.store.hashing import digest
 from stalign_core.store.store import UNPARTITIONED
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from stalign_assets.recipes.recipe import Recipe
 
-TABLES_VERSION: Final = 1
+TABLES_VERSION: Final = 2
 METRIC_COLUMNS: Final = (
     "run_id",
     "input_key",
@@ -71,30 +72,39 @@ class TablesBuilt:
     input_key: str
     reused: bool
     rows: Mapping[str, int]
+    left_out: tuple[str, ...]
+    """One line per artifact that cannot be read any more."""
 
 
 def rebuild_tables(study: Study, recipes: Mapping[str, Recipe]) -> TablesBuilt:
     """Rebuild ``metrics.duckdb`` from the store, unless it holds the artifacts now in force already.
 
+    An artifact that was set aside, or a damaged one that is in force no longer, is left out and named.
+
     Raises
     ------
+    ArtifactError
+        If an artifact in force is damaged.
     StudyError
         If another program holds the file open for writing.
     """
-    everything = list(study.store.artifacts())
-    current = _current_keys(study, recipes)
+    left_out: list[ArtifactError] = []
+    everything = list(study.store.artifacts(left_out.append))
+    in_force = _artifacts_in_force(study, recipes, left_out)
+    current = {_identity(artifact) for artifact in in_force}
     key = digest([TABLES_VERSION, sorted(current), sorted(artifact.manifest.input_key for artifact in everything)])
+    lines = tuple(error.line for error in left_out)
     if _key_of(study.metrics_path) == key:
-        return TablesBuilt(key, True, _row_counts(study.metrics_path))
+        return TablesBuilt(key, True, _row_counts(study.metrics_path), lines)
     temporary = study.metrics_path.with_name(f".{study.metrics_path.name}.{uuid.uuid4().hex}")
     try:
-        _write(temporary, study, recipes, everything, current, key)
+        _write(temporary, study, recipes, everything, in_force, key)
         _sync(temporary)
         temporary.replace(study.metrics_path)
     finally:
         temporary.unlink(missing_ok=True)
         temporary.with_name(temporary.name + ".wal").unlink(missing_ok=True)
-    return TablesBuilt(key, False, _row_counts(study.metrics_path))
+    return TablesBuilt(key, False, _row_counts(study.metrics_path), lines)
 
 
 def connect(path: Path) -> duckdb.DuckDBPyConnection:
@@ -138,17 +148,18 @@ def query(path: Path, sql: str) -> pd.DataFrame:
             raise StudyError("SQL", str(error).splitlines()[0], remedy='see the tables with "show tables"') from None
 
 
-def _current_keys(study: Study, recipes: Mapping[str, Recipe]) -> set[tuple[str, str, str]]:
-    keys = set()
+def _artifacts_in_force(study: Study, recipes: Mapping[str, Recipe], left_out: list[ArtifactError]) -> list[Artifact]:
+    found = []
     for asset, recipe in recipes.items():
         for partition in study.cohort.donors if recipe.partitioning == "donor" else (UNPARTITIONED,):
             try:
                 artifact = study.store.current(asset, partition)
-            except ArtifactError:
+            except MissingArtifactError as error:
+                left_out.append(error)
                 continue
             if artifact is not None:
-                keys.add((asset, partition, artifact.manifest.input_key))
-    return keys
+                found.append(artifact)
+    return found
 
 
 def _key_of(path: Path) -> str:
@@ -174,27 +185,36 @@ def _write(
     study: Study,
     recipes: Mapping[str, Recipe],
     everything: list[Artifact],
-    current: set[tuple[str, str, str]],
+    in_force: list[Artifact],
     key: str,
 ) -> None:
     import duckdb
 
-    in_force = [artifact for artifact in everything if _identity(artifact) in current]
+    current = {_identity(artifact) for artifact in in_force}
+    accepted = _accepted_partitions(in_force)
     of_variants = {asset for asset, recipe in recipes.items() if recipe.variant is not None}
     with duckdb.connect(str(path)) as connection:
         connection.execute("begin")
         connection.execute(_SCHEMA)
         for artifact in in_force:
             asset = artifact.manifest.asset
-            if asset == "raw_samples":
+            if asset == RAW:
                 _append(connection, "samples", _sample_rows(artifact))
-            elif asset in of_variants and recipes[asset].path[-1] == "metrics":
+            elif asset not in of_variants or artifact.manifest.partition not in accepted:
+                continue
+            elif recipes[asset].path[-1] == "metrics":
                 _append(connection, "metrics", _metric_rows(study, artifact))
-            elif asset in of_variants and recipes[asset].path[-1] == "domains":
+            elif recipes[asset].path[-1] == "domains":
                 _append(connection, "domains", _domain_rows(artifact))
         _append(connection, "lineage", pd.DataFrame(_lineage_rows(everything, current)))
         _append(connection, "about", pd.DataFrame({"name": ["input_key"], "value": [key]}))
         connection.execute("commit")
+
+
+def _accepted_partitions(in_force: list[Artifact]) -> set[str]:
+    """The cohort, and the donors whose samples pass their checks: what was found of the others holds no longer."""
+    raw = [artifact.manifest for artifact in in_force if artifact.manifest.asset == RAW]
+    return {UNPARTITIONED, *(manifest.partition for manifest in raw if not manifest.summary["problems"])}
 
 
 def _append(connection: duckdb.DuckDBPyConnection, table: str, rows: pd.DataFrame) -> None:
@@ -221,18 +241,27 @@ def _sample_rows(artifact: Artifact) -> pd.DataFrame:
 
 def _metric_rows(study: Study, artifact: Artifact) -> pd.DataFrame:
     scope, variant, _ = artifact.manifest.asset.split("/")
-    chosen = study.settings.variants[variant]
     return artifact.table("metrics.parquet").assign(
         run_id=artifact.manifest.run_id,
         input_key=artifact.manifest.input_key,
         scope=scope,
         variant=variant,
-        representation=chosen.representation,
-        encoder=chosen.encoder,
-        method=chosen.correction,
+        **_ingredients(study, artifact, variant),
         n_domains=artifact.manifest.summary["n_domains_requested"],
         seed=artifact.manifest.seed,
     )[list(METRIC_COLUMNS)]
+
+
+def _ingredients(study: Study, artifact: Artifact, variant: str) -> dict[str, str]:
+    """Representation, encoder and method that the artifact was made with, which the settings may name otherwise today.
+
+    Artifacts made before these were kept in the manifest are taken to be made with today's.
+    """
+    kept = artifact.manifest.summary.get("variant")
+    if kept is None:
+        chosen = study.settings.variants[variant]
+        kept = {"representation": chosen.representation, "encoder": chosen.encoder, "method": chosen.correction}
+    return {name: kept[name] for name in ("representation", "encoder", "method")}
 
 
 def _domain_rows(artifact: Artifact) -> pd.DataFrame:

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import pandas as pd
 import pytest
 
+from stalign_assets.platform.checks import every_step_is_measured
+from stalign_assets.platform.tables_asset import missing_metrics
 from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.results.headline import headline
 from stalign_assets.results.tables import METRIC_COLUMNS, connect, query, rebuild_tables
 from stalign_assets.study import open_study
-from stalign_core.errors import StudyError
+from stalign_core.cohort import Cohort
+from stalign_core.errors import ArtifactError, StudyError
+from stalign_core.settings import parse_settings
+from stalign_core.store import Artifact, Store
 from stalign_core.store.store import UNPARTITIONED
-from tests.assets.conftest import run
+from tests.assets.conftest import TINY_SETTINGS, run
+from tests.core.store.test_store import manifest_of
 
 
 def test_domains_hold_one_row_per_spot_scope_and_variant(finished_study: Path) -> None:
@@ -116,7 +126,8 @@ def test_a_reader_that_holds_the_file_open_does_not_stop_the_writer(study: Path)
         artifact = opened.store.current("cohort/harmony/metrics", UNPARTITIONED)
         assert artifact is not None
         opened.store.discard(artifact.folder)
-        rebuild_tables(opened, recipes_of(opened.settings))
+        left_out = rebuild_tables(opened, recipes_of(opened.settings)).left_out
+        assert len(left_out) == 1 and "cohort/harmony/metrics" in left_out[0] and "not there" in left_out[0]
         assert reader.execute("select count(*) from metrics").fetchone() is not None
     rows = query(opened.metrics_path, "select distinct scope, variant from metrics")
     assert ("cohort", "harmony") not in set(rows.itertuples(index=False, name=None))
@@ -142,3 +153,163 @@ def test_a_run_of_the_donor_scope_alone_gives_tables(study: Path) -> None:
     assert run(study, scopes="donor").success
     with duckdb.connect(str(study / "metrics.duckdb"), read_only=True) as connection:
         assert connection.execute("select count(*) from metrics where scope = 'donor'").fetchone() != (0,)
+
+
+def in_force(study: Path, asset: str, partition: str = UNPARTITIONED) -> Artifact:
+    artifact = open_study(study).store.current(asset, partition)
+    assert artifact is not None
+    return artifact
+
+
+def change_summary(artifact: Artifact, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Seal the manifest of an artifact anew with another summary."""
+    manifest = replace(artifact.manifest, summary=change(artifact.manifest.summary))
+    (artifact.folder / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
+
+
+def test_a_damaged_earlier_artifact_is_left_out_and_named(study: Path) -> None:
+    opened = open_study(study)
+    before = query(opened.metrics_path, "select * from metrics order by all")
+    folder = in_force(study, "cohort/harmony/metrics").folder.parent / "earlier"
+    folder.mkdir()
+    (folder / "manifest.json").write_text("{")
+    opened.metrics_path.unlink()
+    built = rebuild_tables(opened, recipes_of(opened.settings))
+    assert [str(folder) in line for line in built.left_out] == [True]
+    assert query(opened.metrics_path, "select * from metrics order by all").equals(before)
+    again = rebuild_tables(opened, recipes_of(opened.settings))
+    assert again.reused and again.left_out == built.left_out
+
+
+def test_a_damaged_artifact_in_force_stops_the_tables_and_the_old_file_stays(study: Path) -> None:
+    opened = open_study(study)
+    before = opened.metrics_path.read_bytes()
+    (in_force(study, "cohort/harmony/metrics").folder / "manifest.json").write_text("{")
+    with pytest.raises(ArtifactError, match="not a whole manifest"):
+        rebuild_tables(opened, recipes_of(opened.settings))
+    assert opened.metrics_path.read_bytes() == before
+
+
+@pytest.mark.parametrize(("kept", "method"), [(True, "harmony"), (False, "scanorama")])
+def test_method_is_what_the_artifact_was_made_with_else_what_the_settings_say(
+    study: Path, kept: bool, method: str
+) -> None:
+    metrics = in_force(study, "cohort/harmony/metrics")
+    ingredients = {"variant": {"representation": "pca", "encoder": "texture", "method": "harmony"}} if kept else {}
+    rest = {name: value for name, value in metrics.manifest.summary.items() if name != "variant"}
+    change_summary(metrics, lambda _: {**rest, **ingredients})
+    variants = {"uncorrected": {"correction": "uncorrected"}, "harmony": {"correction": "scanorama"}}
+    opened = replace(open_study(study), settings=parse_settings({**TINY_SETTINGS, "variants": variants}))
+    opened.metrics_path.unlink()
+    rebuild_tables(opened, recipes_of(opened.settings))
+    rows = query(
+        opened.metrics_path,
+        "select distinct representation, encoder, method from metrics where scope = 'cohort' and variant = 'harmony'",
+    )
+    assert rows.to_numpy().tolist() == [["pca", "texture", method]]
+
+
+def donors_in(path: Path, table: str) -> set[str]:
+    return set(query(path, f"select distinct donor from {table} where scope = 'donor'")["donor"])
+
+
+def test_a_donor_whose_samples_fail_their_checks_has_no_metrics_and_no_domains(study: Path) -> None:
+    opened = open_study(study)
+    failing, *others = opened.cohort.donors
+    assert donors_in(opened.metrics_path, "metrics") == {failing, *others}
+    raw = in_force(study, "raw_samples", failing)
+    change_summary(raw, lambda summary: {**summary, "problems": ["too few spots"]})
+    opened.metrics_path.unlink()
+    rebuild_tables(opened, recipes_of(opened.settings))
+    assert donors_in(opened.metrics_path, "metrics") == donors_in(opened.metrics_path, "domains") == set(others)
+    problems = query(opened.metrics_path, "select distinct donor, problems from samples where problems != ''")
+    assert problems.to_numpy().tolist() == [[failing, "too few spots"]]
+
+
+def test_a_donor_that_left_the_sheet_has_no_rows(study: Path) -> None:
+    opened = open_study(study)
+    gone, *others = opened.cohort.donors
+    samples = tuple(sample for sample in opened.cohort.samples if sample.donor != gone)
+    rebuild_tables(replace(opened, cohort=Cohort(opened.cohort.sheet, samples)), recipes_of(opened.settings))
+    for table in ("metrics", "domains"):
+        assert donors_in(opened.metrics_path, table) == set(others)
+
+
+def test_a_variant_without_any_metrics_is_missed_in_each_scope_that_was_run() -> None:
+    recipes = recipes_of(parse_settings(TINY_SETTINGS))
+    found = [("cohort", "harmony", "correction"), ("cohort", "harmony", "aestetik")]
+    assert missing_metrics(recipes, found) == ["cohort/uncorrected/aestetik", "cohort/uncorrected/correction"]
+    found += [("cohort", "uncorrected", "correction"), ("cohort", "uncorrected", "aestetik")]
+    assert missing_metrics(recipes, found) == []
+
+
+def test_every_metrics_artifact_of_a_finished_study_passes_its_check(finished_study: Path) -> None:
+    opened = open_study(finished_study)
+    checked = [artifact for artifact in opened.store.artifacts() if artifact.manifest.asset.endswith("/metrics")]
+    assert {artifact.manifest.asset.split("/")[0] for artifact in checked} == {"cohort", "donor"}
+    assert [list(every_step_is_measured(artifact)) for artifact in checked] == [[]] * len(checked)
+
+
+POOLED = [("", metric) for metric in ("silhouette", "ilisi", "kbet")]
+POOLED += [("tied", metric) for metric in ("ari", "nmi", "chaos", "pas", "n_domains")]
+
+
+def faults_of(
+    folder: Path, without: str, skipped: Mapping[str, str] | None = None, sample_value: float | None = None
+) -> list[str]:
+    """What the check finds in metrics of both steps, of which that of AESTETIK lacks the pooled metric `without`."""
+    rows = [
+        {"step": step, "clusterer": clusterer, "donor": "", "sample": "", "metric": metric, "value": 0.5}
+        for step in ("correction", "aestetik")
+        for clusterer, metric in POOLED
+        if (step, metric) != ("aestetik", without)
+    ]
+    if sample_value is not None:
+        rows.append({**rows[-1], "sample": "s1", "metric": without, "clusterer": "tied", "value": sample_value})
+    store = Store(folder / "store")
+    with store.staging(None) as builder:
+        builder.write_table("metrics.parquet", pd.DataFrame(rows))
+        builder.write_json("skipped.json", [skipped] if skipped else [])
+        return list(every_step_is_measured(store.commit(builder, manifest_of(builder))))
+
+
+def skip(metric: str, **words: str) -> dict[str, str]:
+    return {"step": "aestetik", "metric": metric, "clusterer": "", "sample": "", "reason": "why", **words}
+
+
+@pytest.mark.parametrize("metric", ["ari", "nmi", "silhouette", "ilisi", "kbet", "chaos", "pas"])
+def test_a_metric_that_is_missing_without_a_reason_is_a_fault(tmp_path: Path, metric: str) -> None:
+    (fault,) = faults_of(tmp_path, metric)
+    assert fault.startswith(f"step 'aestetik' has no {metric}")
+
+
+@pytest.mark.parametrize(
+    ("metric", "skipped", "n_faults"),
+    [
+        ("kbet", skip("kbet"), 0),
+        ("kbet", skip("kbet", reason=""), 1),
+        ("kbet", skip("ilisi"), 1),
+        ("kbet", skip("kbet", step="correction"), 1),
+        ("ari", skip("ari", clusterer="tied"), 0),
+        ("ari", skip("ari", clusterer="kmeans"), 1),
+        ("pas", skip("pas", clusterer="tied", sample="s1"), 0),
+    ],
+)
+def test_only_a_reason_for_this_metric_of_this_step_excuses_it(
+    tmp_path: Path, metric: str, skipped: dict[str, str], n_faults: int
+) -> None:
+    assert len(faults_of(tmp_path, metric, skipped)) == n_faults
+
+
+def test_a_reason_for_one_sample_does_not_excuse_the_pooled_value(tmp_path: Path) -> None:
+    assert len(faults_of(tmp_path, "ari", skip("ari", clusterer="tied", sample="s2"), sample_value=0.5)) == 1
+
+
+def test_a_step_with_nothing_but_the_number_of_domains_is_a_fault(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    row = {"clusterer": "tied", "donor": "", "sample": "", "metric": "n_domains", "value": 3.0}
+    with store.staging(None) as builder:
+        builder.write_table("metrics.parquet", pd.DataFrame([{**row, "step": "aestetik"}]))
+        builder.write_json("skipped.json", [])
+        faults = list(every_step_is_measured(store.commit(builder, manifest_of(builder))))
+    assert faults[0] == "step 'correction' has no metrics" and len(faults) == 1 + 7
