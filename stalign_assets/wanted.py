@@ -140,11 +140,12 @@ def _check_agreement(
     Features of earlier spots put beside the positions of present ones would be a silent error.
     """
     for asset, artifacts in inputs.items():
-        files = {declared.asset: declared.files for declared in recipes[asset].inputs}
         for artifact in artifacts.values():
             for record in artifact.manifest.inputs:
                 beside = inputs.get(record.asset, {}).get(record.partition)
-                if beside is not None and beside.used_hash(files.get(record.asset, ("**",))) != record.used:
+                # An asset may be declared more than once, with other files each time.
+                files = [declared.files for declared in recipes[asset].inputs if declared.asset == record.asset]
+                if beside is not None and record.used not in {beside.used_hash(patterns) for patterns in files}:
                     raise MissingInputError(
                         recipe.asset,
                         f"would read {artifact.name}, made from another {beside.name} than the one now in force",
