@@ -16,7 +16,7 @@ from stalign_assets.measure import Measure
 from stalign_assets.recipes.recipe import Recipe, Task
 from stalign_assets.study import Study
 from stalign_assets.wanted import Wanted, wanted
-from stalign_core.errors import ArtifactError
+from stalign_core.errors import ArtifactError, NewerArtifactError
 from stalign_core.progress import Progress
 from stalign_core.store import Artifact, Manifest
 from stalign_core.store.hashing import canonical_json
@@ -91,6 +91,8 @@ def whole_artifact(
         found = study.store.find(recipe.asset, partition, input_key)
         if found is not None:
             found.verify()
+    except NewerArtifactError:
+        raise
     except ArtifactError as error:
         say(f"warning: {error.line}; it is set aside and computed anew")
         study.store.discard(study.store.base / recipe.asset / partition / input_key)
@@ -124,6 +126,8 @@ def _compute(step: Step, want: Wanted) -> Artifact:
 def _predecessor(step: Step) -> Artifact | None:
     try:
         return step.study.store.current(step.recipe.asset, step.partition)
+    except NewerArtifactError:
+        raise
     except ArtifactError:
         return None
 
