@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-from stalign_assets.cli.console import StepConsole
 from stalign_assets.full_disk import naming_full_disk
 from stalign_assets.planning import assets_of_scope, plan
 from stalign_assets.platform.tables_asset import METRICS_TABLES
 from stalign_assets.recipes.graph import SCOPES, recipes_of
+from stalign_assets.recipes.samples import RAW
+from stalign_assets.report import Report
+from stalign_assets.reporting import Console, Silent, Tally, attached
 from stalign_assets.results.headline import write_domain_tables
-from stalign_assets.runs import RunOutcome, open_instance, prepare_instance, run_in_process, run_in_processes
+from stalign_assets.runs import RunFault, RunOutcome, RunRequest, open_instance, prepare_instance, start_run
 from stalign_assets.settings_file import set_value
 from stalign_assets.study import SETTINGS_FILE, Study, open_study
 from stalign_assets.wanted import accepted_donors
-from stalign_core.errors import SettingsError, StalignError
+from stalign_core.errors import ArtifactError, SettingsError, StalignError
 from stalign_core.store.store import UNPARTITIONED
 
 if TYPE_CHECKING:
     import dagster as dg
 
     from stalign_assets.recipes.recipe import Recipe
+    from stalign_core.store import Artifact
 
 
 @dataclass(frozen=True)
@@ -56,57 +59,12 @@ class Request:
         return cls(study, _names(scopes) or SCOPES, _names(variants), _names(donors), _count(n_domains))
 
 
-@dataclass
-class Report:
-    """What was done."""
+def bring_up_to_date(request: Request, console: Console | None = None) -> Report:
+    """Run what the request asks for and is not up to date, and show it on `console`.
 
-    study: Study
-    n_computed: int = 0
-    n_reused: int = 0
-    n_up_to_date: int = 0
-    bad_input: list[str] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-    donors_left_out: Mapping[str, str] = field(default_factory=dict)
-    tables: list[Path] = field(default_factory=list)
-
-    @property
-    def success(self) -> bool:
-        """Whether every step that was asked for has its artifact."""
-        return not self.bad_input and not self.failures
-
-    @property
-    def exit_code(self) -> int:
-        """0 done, 1 a step failed, 2 bad input."""
-        if self.failures:
-            return 1
-        return 2 if self.bad_input else 0
-
-    def lines(self) -> list[str]:
-        """The report for a reader."""
-        lines = [f"{self.n_computed} computed, {self.n_reused} reused, {self.n_up_to_date} up to date"]
-        lines += [f"domains: {path}" for path in self.tables]
-        lines += [f"donor {donor} was left out: {reason}" for donor, reason in self.donors_left_out.items()]
-        lines += [f"error: {line}" for line in (*self.bad_input, *self.failures)]
-        return lines
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report for a program."""
-        return {
-            "success": self.success,
-            "computed": self.n_computed,
-            "reused": self.n_reused,
-            "up_to_date": self.n_up_to_date,
-            "donors_left_out": dict(self.donors_left_out),
-            "errors": [*self.bad_input, *self.failures],
-            "domains": [str(path) for path in self.tables],
-        }
-
-
-def bring_up_to_date(request: Request) -> Report:
-    """Run what the request asks for and is not up to date.
-
-    A donor that fails stops nothing of the other donors, but the cohort is not integrated without it: it fails, and
-    says so. A donor whose samples fail a check is left out of the cohort, and named.
+    A donor or variant that fails stops nothing of the others, but the cohort is not integrated while samples of a
+    donor could not be read or are not up to date: it says so. A donor whose samples fail a check is left out of the
+    cohort, and named.
 
     Raises
     ------
@@ -116,30 +74,37 @@ def bring_up_to_date(request: Request) -> Report:
     study = open_study(request.study)
     _check_names(request, study)
     with naming_full_disk(str(study.folder), "the run could not go on"):
-        return _bring_up_to_date(request, _with_n_domains(request, study))
+        return _bring_up_to_date(request, _with_n_domains(request, study), console or Silent())
 
 
 def _with_n_domains(request: Request, study: Study) -> Study:
     """Keep the K that is asked for in the settings, unless spots that were read already rule it out."""
     if request.n_domains is None:
         return study
+    if isinstance(study.settings.domains.n_domains, dict):
+        raise SettingsError(
+            "--n-domains",
+            f"would replace the table domains.n_domains of {SETTINGS_FILE}",
+            remedy="change K in the table itself",
+        )
     if isinstance(request.n_domains, int):
         _check_n_domains(request.n_domains, request, study)
     set_value(study.folder / SETTINGS_FILE, "domains", "n_domains", request.n_domains)
     return open_study(request.study)
 
 
-def _bring_up_to_date(request: Request, study: Study) -> Report:
-    with StepConsole() as console, open_instance(study) as instance:
+def _bring_up_to_date(request: Request, study: Study, console: Console) -> Report:
+    tally = Tally(console)
+    with attached(tally), open_instance(study) as instance:
         prepare_instance(instance, study)
-        driver = _Driver(request, study, instance, console)
+        driver = _Driver(request, study, instance, tally)
         driver.run()
-        driver.report.n_computed, driver.report.n_reused = console.n_computed, console.n_reused
+        driver.report.n_computed, driver.report.n_reused = tally.n_computed, tally.n_reused
         return driver.report
 
 
 class _Driver:
-    def __init__(self, request: Request, study: Study, instance: dg.DagsterInstance, console: StepConsole) -> None:
+    def __init__(self, request: Request, study: Study, instance: dg.DagsterInstance, console: Console) -> None:
         self.request = request
         self.study = study
         self.instance = instance
@@ -147,23 +112,26 @@ class _Driver:
         self.recipes: Mapping[str, Recipe] = recipes_of(study.settings)
         self.variants = request.variants or tuple(study.settings.variants)
         self.donors = request.donors or study.cohort.donors
-        self.report = Report(study)
+        self.samples = assets_of_scope(self.recipes, "samples", self.variants)
+        self.donors_at_fault: list[str] = []
+        self.report = Report(study, request.study)
 
     def run(self) -> None:
         for donor in self.donors:
             self._run_donor(donor)
-        if self.report.success:
-            self._leave_out()
-        if self.report.success:
+        if "cohort" in self.request.scopes:
             self._run_cohort()
-        if self.report.success:
-            told = tuple(donor for donor in self.study.cohort.donors if donor not in self.report.donors_left_out)
-            self.report.tables = write_domain_tables(self.study, self.request.scopes, self.variants, told)
+        elif not self.donors_at_fault:
+            self._leave_out(self.donors)
+        if self._has_metrics():
+            self._run_tables()
+        told = tuple(donor for donor in self.study.cohort.donors if self._verdict(donor) is None)
+        self.report.tables = write_domain_tables(self.study, self.request.scopes, self.variants, told)
 
     def _run_donor(self, donor: str) -> None:
-        assets = assets_of_scope(self.recipes, "samples", self.variants)
+        assets = self.samples
         if "donor" in self.request.scopes:
-            assets += assets_of_scope(self.recipes, "donor", self.variants)
+            assets = assets + assets_of_scope(self.recipes, "donor", self.variants)
         problems = self._verdict(donor)
         if problems is None and not self._has_work(assets, donor, f"donor {donor}"):
             return
@@ -173,30 +141,61 @@ class _Driver:
             # A verdict of an earlier run says nothing where the samples cannot be read now.
             if problems is None or any(fault.by_user for fault in outcome.faults):
                 self._keep_faults(outcome)
+                if not outcome.faults or any(_of_samples(fault) for fault in outcome.faults):
+                    self.donors_at_fault.append(donor)
             else:
                 self.console.fault(f"donor {donor} is left out: {problems}")
 
-    def _leave_out(self) -> None:
-        """Name the donors whose samples fail their checks; that none is left is an error."""
-        try:
-            if "cohort" in self.request.scopes:
-                _, self.report.donors_left_out = accepted_donors(self.study)
-            else:
-                _, self.report.donors_left_out = accepted_donors(self.study, self.donors)
-        except StalignError as error:
-            self.report.bad_input.append(error.line)
-
     def _run_cohort(self) -> None:
-        assets: list[str] = []
-        if "cohort" in self.request.scopes:
-            wanted_assets = assets_of_scope(self.recipes, "cohort", self.variants)
-            if self._has_work(wanted_assets, UNPARTITIONED, "cohort"):
-                assets = wanted_assets
-        if not assets:
-            self.console.title("tables")
-        outcome = self._start([*assets, METRICS_TABLES], None)
+        if self.donors_at_fault:
+            self.console.title(f"cohort: not integrated without {', '.join(self.donors_at_fault)}")
+            return
+        stale = [donor for donor in self.study.cohort.donors if donor not in self.donors and self._is_stale(donor)]
+        if stale:
+            self.report.bad_input.append(
+                f"cohort: samples of {', '.join(stale)} are not up to date; "
+                f"run 'stalign run {self.request.study} --donors {','.join(stale)}' first, or all donors"
+            )
+            return
+        if not self._leave_out(self.study.cohort.donors):
+            return
+        assets = assets_of_scope(self.recipes, "cohort", self.variants)
+        if self._has_work(assets, UNPARTITIONED, "cohort"):
+            outcome = self._start(assets, None)
+            if not outcome.success:
+                self._keep_faults(outcome)
+
+    def _run_tables(self) -> None:
+        """Rebuild the tables in a run of their own: one that fails above takes no other's results with it."""
+        self.console.title("tables")
+        outcome = self._start([METRICS_TABLES], None)
         if not outcome.success:
             self._keep_faults(outcome)
+
+    def _leave_out(self, donors: tuple[str, ...]) -> bool:
+        """Name the donors whose samples fail their checks; that none is left is an error."""
+        try:
+            _, self.report.donors_left_out = accepted_donors(self.study, donors)
+        except StalignError as error:
+            self.report.bad_input.append(error.line)
+            return False
+        return True
+
+    def _is_stale(self, donor: str) -> bool:
+        """Whether samples of a donor have work to do, other than work that its checks forbid."""
+        steps = plan(self.study, self.recipes, self.samples, donor)
+        has_work = {step.asset for step in steps if step.has_work}
+        return RAW in has_work or (bool(has_work) and self._verdict(donor) is None)
+
+    def _has_metrics(self) -> bool:
+        """Whether there is anything that tables could tell."""
+        places = (
+            (asset, partition)
+            for asset, recipe in self.recipes.items()
+            if recipe.variant is not None and recipe.path[-1] == "metrics"
+            for partition in (self.study.cohort.donors if recipe.partitioning == "donor" else (UNPARTITIONED,))
+        )
+        return any(self._current(asset, partition) is not None for asset, partition in places)
 
     def _has_work(self, assets: Sequence[str], partition: str, title: str) -> bool:
         steps = plan(self.study, self.recipes, assets, partition)
@@ -209,14 +208,19 @@ class _Driver:
 
     def _verdict(self, donor: str) -> str | None:
         """Why the donor's samples fail their checks, or None if they pass or were never read."""
-        raw = self.study.store.current("raw_samples", donor)
+        raw = self._current(RAW, donor)
         problems = [] if raw is None else raw.manifest.summary.get("problems", [])
         return "; ".join(problems) or None
 
+    def _current(self, asset: str, partition: str) -> Artifact | None:
+        """The artifact in force; a damaged one is as good as none, and the run that reads it says so."""
+        try:
+            return self.study.store.current(asset, partition)
+        except ArtifactError:
+            return None
+
     def _start(self, assets: Sequence[str], partition: str | None) -> RunOutcome:
-        if self.study.settings.execution.processes > 1:
-            return run_in_processes(self.study, self.instance, assets, partition)
-        return run_in_process(self.study, self.instance, assets, partition)
+        return start_run(self.study, self.instance, RunRequest(assets, partition), self.console)
 
     def _keep_faults(self, outcome: RunOutcome) -> None:
         for fault in outcome.faults:
@@ -226,6 +230,11 @@ class _Driver:
                 kept.append(fault.line)
         if not outcome.faults:
             self.report.failures.append(f"run {outcome.run_id} failed; see it in the Dagster UI")
+
+
+def _of_samples(fault: RunFault) -> bool:
+    """Whether a failed step, or check, is one that the cohort reads, and not of the donor's own scope."""
+    return not fault.step.startswith("donor__")
 
 
 def _names(words: str | None) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ def assets_of_scope(recipes: Mapping[str, Recipe], scope: str, variants: Iterabl
     """Assets of ``"samples"``, ``"donor"`` or ``"cohort"``, in dependency order, of these variants alone."""
     wanted_variants = set(variants)
     if scope == "samples":
-        return [asset for asset, recipe in recipes.items() if recipe.group == "samples"]
+        return _samples_of_variants(recipes, wanted_variants)
     selected = [
         asset
         for asset, recipe in recipes.items()
@@ -60,13 +60,55 @@ def assets_of_scope(recipes: Mapping[str, Recipe], scope: str, variants: Iterabl
     return _without_idle_features(recipes, selected)
 
 
+def _samples_of_variants(recipes: Mapping[str, Recipe], variants: set[str]) -> list[str]:
+    """Encoders and external embeddings only where one of the variants uses them; all else holds for every variant."""
+    needed = _with_upstream(recipes, [asset for asset, recipe in recipes.items() if recipe.variant in variants])
+    return [
+        asset
+        for asset, recipe in recipes.items()
+        if recipe.group == "samples" and (asset in needed or len(recipe.path) == 1)
+    ]
+
+
 def _without_idle_features(recipes: Mapping[str, Recipe], selected: list[str]) -> list[str]:
     """Drop the features that none of the selected variants uses."""
-    needed = {asset for asset in selected if recipes[asset].variant is not None}
-    for asset in reversed(selected):
+    needed = _with_upstream(recipes, [asset for asset in selected if recipes[asset].variant is not None])
+    return [asset for asset in selected if asset in needed]
+
+
+def _with_upstream(recipes: Mapping[str, Recipe], assets: Iterable[str]) -> set[str]:
+    """These assets and all that they are made from."""
+    needed = set(assets)
+    for asset in reversed(list(recipes)):
         if asset in needed:
             needed.update(declared.asset for declared in recipes[asset].inputs)
-    return [asset for asset in selected if asset in needed]
+    return needed
+
+
+class Freshness:
+    """Whether artifacts in force are what a run would make now, told by input keys alone; no file is verified."""
+
+    def __init__(self, study: Study, recipes: Mapping[str, Recipe]) -> None:
+        self._study = study
+        self._recipes = recipes
+        self._known: dict[tuple[str, str], bool] = {}
+
+    def holds(self, asset: str, partition: str) -> bool:
+        """Whether an asset's artifact and everything it was made from are up to date."""
+        place = (asset, partition)
+        if place not in self._known:
+            self._known[place] = self._look(asset, partition)
+        return self._known[place]
+
+    def _look(self, asset: str, partition: str) -> bool:
+        try:
+            want = wanted(self._study, self._recipes, self._recipes[asset], partition)
+            current = self._study.store.current(asset, partition)
+        except StalignError:
+            return False
+        if current is None or current.manifest.input_key != want.input_key:
+            return False
+        return all(self.holds(upstream, of) for upstream, artifacts in want.inputs.items() for of in artifacts)
 
 
 def _state_of(study: Study, recipes: Mapping[str, Recipe], recipe: Recipe, partition: str) -> PlannedStep:

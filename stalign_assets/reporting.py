@@ -1,9 +1,10 @@
-"""How a step tells what it is doing: to Dagster's log, and to a watching terminal in the same process."""
+"""How steps and runs tell what they are doing: to Dagster's log, and to a terminal that watches."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -11,10 +12,39 @@ if TYPE_CHECKING:
     from stalign_assets.materialise import Materialisation
 
 _LOG_EVERY_SECONDS: Final = 10.0
+_MEGABYTE: Final = 1e6
+
+
+@dataclass(frozen=True)
+class StepEnd:
+    """An artifact that a step made or found again, whichever process it ran in."""
+
+    asset: str
+    partition: str
+    reused: bool
+    seconds: float
+    peak_memory_mb: float
+    parts_reused: int = 0
+
+    @classmethod
+    def of(cls, result: Materialisation) -> StepEnd:
+        """The end of a step of this process."""
+        manifest = result.artifact.manifest
+        return cls(
+            asset=manifest.asset,
+            partition=manifest.partition,
+            reused=result.reused,
+            seconds=manifest.seconds,
+            peak_memory_mb=manifest.peak_memory_bytes / _MEGABYTE,
+            parts_reused=manifest.summary.get("parts_reused", 0),
+        )
 
 
 class Console(Protocol):
-    """A terminal that follows the steps of this process."""
+    """A terminal that follows runs and their steps."""
+
+    def title(self, text: str) -> None:
+        """A donor, the cohort or the tables begin."""
 
     def step_started(self, asset: str, partition: str) -> None:
         """A step begins."""
@@ -25,29 +55,58 @@ class Console(Protocol):
     def step_said(self, line: str) -> None:
         """A step has something to say that is to be kept in view."""
 
-    def step_done(self, result: Materialisation) -> None:
+    def step_done(self, end: StepEnd) -> None:
         """A step has an artifact."""
 
+    def fault(self, line: str) -> None:
+        """A step failed."""
 
-class _Silent:
+
+class Silent:
+    """A console that shows nothing."""
+
+    def title(self, text: str) -> None: ...
     def step_started(self, asset: str, partition: str) -> None: ...
     def step_progress(self, what: str, done: int, total: int) -> None: ...
     def step_said(self, line: str) -> None: ...
-    def step_done(self, result: Materialisation) -> None: ...
+    def step_done(self, end: StepEnd) -> None: ...
+    def fault(self, line: str) -> None: ...
 
 
-_console: Console = _Silent()
+class Tally:
+    """Counts what was computed and what reused, and passes everything on to another console."""
+
+    def __init__(self, console: Console) -> None:
+        self.n_computed = 0
+        self.n_reused = 0
+        self._console = console
+        self.title = console.title
+        self.step_started = console.step_started
+        self.step_progress = console.step_progress
+        self.step_said = console.step_said
+        self.fault = console.fault
+
+    def step_done(self, end: StepEnd) -> None:
+        """Count an artifact."""
+        if end.reused:
+            self.n_reused += 1
+        else:
+            self.n_computed += 1
+        self._console.step_done(end)
 
 
-def attach(console: Console) -> None:
+_console: Console = Silent()
+
+
+@contextmanager
+def attached(console: Console) -> Iterator[None]:
     """Let `console` follow every step of this process."""
     global _console  # noqa: PLW0603
-    _console = console
-
-
-def detach() -> None:
-    """Stop reporting to a terminal."""
-    attach(_Silent())
+    before, _console = _console, console
+    try:
+        yield
+    finally:
+        _console = before
 
 
 @dataclass
@@ -80,7 +139,7 @@ class Watcher:
         manifest = result.artifact.manifest
         how = "reused" if result.reused else f"computed in {manifest.seconds:.1f} s"
         self.log(f"{how}, input key {manifest.input_key}")
-        _console.step_done(result)
+        _console.step_done(StepEnd.of(result))
 
 
 def watch(asset: str, partition: str, log: Callable[[str], None]) -> Watcher:

@@ -1,24 +1,27 @@
-"""Starting Dagster runs from a terminal, and cleaning up after runs whose process is gone."""
+"""Starting Dagster runs from a terminal and following them."""
 
 from __future__ import annotations
 
+import json
 import os
 import socket
-import subprocess
-import sys
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from stalign_assets.platform.partitions import register_donors
-from stalign_assets.study import STUDY_VARIABLE, Study
+from stalign_assets.pools import HOST_TAG, PROCESS_TAG, free_dead_slots, telling_of_waits
+from stalign_assets.reporting import Console, StepEnd
+from stalign_core.settings import parse_settings
 
 if TYPE_CHECKING:
     import dagster as dg
+    from dagster._core.definitions.reconstruct import ReconstructableJob
 
-HOST_TAG: Final = "stalign/host"
-PROCESS_TAG: Final = "stalign/process"
+    from stalign_assets.study import Study
+    from stalign_core.settings import Settings
+
 GPU_POOL: Final = "gpu"
 
 _QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -28,6 +31,7 @@ _QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 class RunFault:
     """Why a step failed, in one line; `by_user` if its cause is an input or a setting."""
 
+    step: str
     line: str
     by_user: bool
 
@@ -41,6 +45,14 @@ class RunOutcome:
     faults: tuple[RunFault, ...]
 
 
+@dataclass(frozen=True)
+class RunRequest:
+    """Assets, with their checks, to run as one Dagster run; `partition` is a donor, or None for the cohort."""
+
+    assets: Sequence[str]
+    partition: str | None
+
+
 def open_instance(study: Study) -> dg.DagsterInstance:
     """The Dagster instance of a study, which its UI and daemon use too."""
     import dagster as dg
@@ -52,56 +64,32 @@ def prepare_instance(instance: dg.DagsterInstance, study: Study) -> None:
     """Register donors, set the pool's limit, and free what runs of dead processes still hold."""
     register_donors(instance, study.cohort.donors)
     instance.event_log_storage.set_concurrency_slots(GPU_POOL, study.settings.execution.gpu_limit)
-    _end_dead_runs(instance)
+    free_dead_slots(instance)
 
 
-def run_in_process(
-    study: Study, instance: dg.DagsterInstance, assets: Sequence[str], partition: str | None
-) -> RunOutcome:
-    """Run assets, with their checks, as one Dagster run in this process."""
-    import dagster as dg
+def start_run(study: Study, instance: dg.DagsterInstance, request: RunRequest, console: Console) -> RunOutcome:
+    """Run assets, all steps in this process or each in one of its own, as the study's settings say.
 
-    from stalign_assets.platform.build import build_definitions
-    from stalign_assets.platform.resources import StudyResource
-
-    definitions = build_definitions(
-        settings=study.settings, resources={"study": StudyResource(folder=str(study.folder))}
-    )
-    result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
-        instance=instance,
-        asset_selection=[dg.AssetKey(asset.split("/")) for asset in assets],
-        partition_key=partition,
-        raise_on_error=False,
-        run_config=_QUIET,
-        tags={HOST_TAG: socket.gethostname(), PROCESS_TAG: str(os.getpid())},
-    )
-    if _was_interrupted(instance, result.run_id):
-        # Dagster ends the run in order and returns; whoever sent the signal wants the whole command to stop.
+    Raises
+    ------
+    KeyboardInterrupt
+        If a signal ended the run: Dagster ends it in order, and whoever sent the signal wants the command to stop.
+    """
+    run_id = str(uuid.uuid4())
+    run_in = _run_in_process if study.settings.execution.processes == 1 else _run_in_processes
+    with telling_of_waits(instance, run_id, console.step_said):
+        run_in(study, instance, request, run_id, console)
+    run = instance.get_run_by_id(run_id)
+    if run is None:
+        raise RuntimeError(f"run {run_id} is not in {study.dagster_home}")
+    if _was_interrupted(instance, run):
         raise KeyboardInterrupt
-    return RunOutcome(result.run_id, result.success, faults_of_run(instance, result.run_id))
+    return RunOutcome(run_id, run.is_success, faults_of_run(instance, run_id))
 
 
-def run_in_processes(
-    study: Study, instance: dg.DagsterInstance, assets: Sequence[str], partition: str | None
-) -> RunOutcome:
-    """Run assets as one Dagster run whose steps each have a process of their own."""
-    command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "stalign_assets.definitions"]
-    command += ["--select", ",".join(assets)]
-    if partition is not None:
-        command += ["--partition", partition]
-    environment = {**os.environ, "DAGSTER_HOME": str(study.dagster_home), STUDY_VARIABLE: str(study.folder)}
-    log = study.dagster_home / "last_run.log"
-    before = {record.dagster_run.run_id for record in instance.get_run_records(limit=50)}
-    with log.open("wb") as stream:
-        code = subprocess.run(
-            command, env=environment, stdout=stream, stderr=subprocess.STDOUT, check=False, cwd=study.dagster_home
-        ).returncode
-    for record in instance.get_run_records(limit=50):
-        run = record.dagster_run
-        if run.run_id not in before:
-            return RunOutcome(run.run_id, run.is_success and code == 0, faults_of_run(instance, run.run_id))
-    line = f"dagster ended with code {code} before a run began; see {_last_line(log)}"
-    return RunOutcome("", False, (RunFault(line, by_user=False),))
+def definitions_of_study(folder: str, settings: str) -> dg.Definitions:
+    """The definitions that every process of a run makes for itself; `settings` is JSON."""
+    return _definitions(folder, parse_settings(json.loads(settings)))
 
 
 def faults_of_run(instance: dg.DagsterInstance, run_id: str) -> tuple[RunFault, ...]:
@@ -112,37 +100,103 @@ def faults_of_run(instance: dg.DagsterInstance, run_id: str) -> tuple[RunFault, 
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         event = entry.get_dagster_event()
         data = event.step_failure_data
+        step = event.step_key or ""
         if data.user_failure_data is not None and data.user_failure_data.description:
-            faults.append(RunFault(data.user_failure_data.description, by_user=True))
+            faults.append(RunFault(step, data.user_failure_data.description, by_user=True))
         elif data.error is not None:
             cause = data.error.cause or data.error
-            faults.append(RunFault(f"{event.step_key}: {' '.join(cause.message.split())}", by_user=False))
+            faults.append(RunFault(step, f"{step}: {' '.join(cause.message.split())}", by_user=False))
     return tuple(dict.fromkeys(faults))
 
 
-def _was_interrupted(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Whether SIGINT or SIGTERM ended a step of the run."""
+def _run_in_process(study: Study, instance: dg.DagsterInstance, request: RunRequest, run_id: str, _: Console) -> None:
+    """Steps of this process tell the console themselves."""
     import dagster as dg
 
-    failures = instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    definitions = _definitions(str(study.folder), study.settings)
+    definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+        run_id=run_id,
+        instance=instance,
+        asset_selection=[dg.AssetKey(asset.split("/")) for asset in request.assets],
+        partition_key=request.partition,
+        raise_on_error=False,
+        run_config=_QUIET,
+        tags=_own_tags(),
+    )
+
+
+def _run_in_processes(
+    study: Study, instance: dg.DagsterInstance, request: RunRequest, run_id: str, console: Console
+) -> None:
+    """Steps of other processes are told from the run's events, as they come."""
+    import dagster as dg
+    from dagster._core.execution.api import execute_run_iterator
+
+    job = _reconstructable_job(study)
+    selection = frozenset(dg.AssetKey(asset.split("/")) for asset in request.assets)
+    subset = job.get_definition().get_subset(asset_selection=selection)
+    tags = {}
+    if request.partition is not None:
+        tags = dict(subset.get_tags_for_partition_key(request.partition, selected_asset_keys=selection))
+    run = instance.create_run_for_job(
+        subset, run_id=run_id, run_config=_QUIET, tags={**tags, **_own_tags()}, asset_selection=selection
+    )
+    for event in execute_run_iterator(job, run, instance):
+        if event.is_step_materialization:
+            _tell_materialisation(event, console)
+
+
+def _reconstructable_job(study: Study) -> ReconstructableJob:
+    """The job over all assets, which a step's process can make anew from the study's folder and settings."""
+    from dagster._core.code_pointer import CustomPointer, ModuleCodePointer
+    from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
+
+    maker = ModuleCodePointer(__name__, definitions_of_study.__name__, working_directory=None)
+    pointer = CustomPointer(maker, [str(study.folder), study.settings.model_dump_json()], [])
+    name = _definitions(str(study.folder), study.settings).resolve_implicit_global_asset_job_def().name
+    return ReconstructableJob(ReconstructableRepository(pointer), name)
+
+
+def _definitions(folder: str, settings: Settings) -> dg.Definitions:
+    from stalign_assets.platform.build import build_definitions
+    from stalign_assets.platform.resources import StudyResource
+
+    return build_definitions(settings=settings, resources={"study": StudyResource(folder=folder)})
+
+
+def _tell_materialisation(event: dg.DagsterEvent, console: Console) -> None:
+    materialization = event.step_materialization_data.materialization
+    metadata: dict[str, Any] = {name: value.value for name, value in materialization.metadata.items()}
+    asset = "/".join(materialization.asset_key.path)
+    reused = bool(metadata["reused"])
+    if "seconds" not in metadata:
+        console.step_said(f"{asset}: {'reused' if reused else 'rebuilt'}")
+        return
+    for line in () if reused else metadata.get("warnings", ()):
+        console.step_said(f"warning: {line}")
+    console.step_done(
+        StepEnd(
+            asset=asset,
+            partition=materialization.partition or "",
+            reused=reused,
+            seconds=metadata["seconds"],
+            peak_memory_mb=metadata["peak_memory_mb"],
+            parts_reused=metadata.get("parts_reused", 0),
+        )
+    )
+
+
+def _own_tags() -> dict[str, str]:
+    """The process that a run lives and dies with."""
+    return {HOST_TAG: socket.gethostname(), PROCESS_TAG: str(os.getpid())}
+
+
+def _was_interrupted(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether SIGINT or SIGTERM ended the run or a step of it."""
+    import dagster as dg
+
+    if run.status in (dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.CANCELING):
+        return True
+    failures = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     errors = [entry.get_dagster_event().step_failure_data.error for entry in failures]
     return any(error is not None and error.cls_name == "DagsterExecutionInterruptedError" for error in errors)
-
-
-def _end_dead_runs(instance: dg.DagsterInstance) -> None:
-    """Mark runs of this machine failed whose process is gone, so that they hold no pool and block no schedule."""
-    import dagster as dg
-    import psutil
-
-    unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
-    for run in instance.get_runs(filters=unfinished):
-        process = run.tags.get(PROCESS_TAG)
-        if run.tags.get(HOST_TAG) != socket.gethostname() or process is None or psutil.pid_exists(int(process)):
-            continue
-        instance.report_run_failed(run, message="its process is gone")
-        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return f"{log} ({lines[-1] if lines else 'empty'})"

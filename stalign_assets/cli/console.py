@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from stalign_assets import reporting
+from stalign_assets.reporting import StepEnd
 from stalign_core.store.store import UNPARTITIONED
-
-if TYPE_CHECKING:
-    from stalign_assets.materialise import Materialisation
 
 
 class StepConsole:
-    """Follows the steps of runs in this process.
+    """Follows the steps of runs.
 
     On a terminal the step at work shows a moving line; elsewhere (a log, CI) only finished steps are printed.
     """
@@ -34,11 +31,8 @@ class StepConsole:
             disable=not self.console.is_terminal,
         )
         self._task = self._progress.add_task("", visible=False, total=None)
-        self.n_computed = 0
-        self.n_reused = 0
 
     def __enter__(self) -> Self:
-        reporting.attach(self)
         self._progress.start()
         return self
 
@@ -46,7 +40,6 @@ class StepConsole:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
-        reporting.detach()
 
     def title(self, text: str) -> None:
         """Print a heading."""
@@ -64,20 +57,15 @@ class StepConsole:
         """Keep a line in view."""
         self._progress.print(f"    {line}", markup=False)
 
-    def step_done(self, result: Materialisation) -> None:
+    def step_done(self, end: StepEnd) -> None:
         """Print the finished step."""
         self._progress.update(self._task, visible=False)
-        manifest = result.artifact.manifest
-        place = _place(manifest.asset, manifest.partition)
-        if result.reused:
-            self.n_reused += 1
+        place = _place(end.asset, end.partition)
+        if end.reused:
             self._progress.print(f"  [green]✓[/green] {place}: reused")
             return
-        self.n_computed += 1
-        taken = f" ({manifest.summary['parts_reused']} parts reused)" if manifest.summary.get("parts_reused") else ""
-        self._progress.print(
-            f"  [green]✓[/green] {place}: {manifest.seconds:.1f} s, {manifest.peak_memory_bytes / 1e6:.0f} MB{taken}"
-        )
+        taken = f" ({end.parts_reused} parts reused)" if end.parts_reused else ""
+        self._progress.print(f"  [green]✓[/green] {place}: {end.seconds:.1f} s, {end.peak_memory_mb:.0f} MB{taken}")
 
     def fault(self, line: str) -> None:
         """Print a failed step's line."""

@@ -18,17 +18,17 @@ import click
 )
 def command(study: Path) -> int:
     """Simulate a cohort of 3 donors in Space Ranger's layout and run all assets, scopes and variants on it."""
-    from stalign_assets.cli.metrics import print_table
+    from stalign_assets.cli.console import StepConsole
+    from stalign_assets.cli.metrics import print_headline
     from stalign_assets.demo import create_demo
     from stalign_assets.driver import Request, bring_up_to_date
-    from stalign_assets.results.headline import headline
 
     start = time.monotonic()
     create_demo(study, say=click.echo)
-    report = bring_up_to_date(Request.parse(study))
-    if report.success:
-        print_table(headline(report.study.metrics_path, report.study.settings))
+    with StepConsole() as console:
+        report = bring_up_to_date(Request.parse(study), console)
+    print_headline(report.study)
+    click.echo(f"done in {time.monotonic() - start:.0f} s")
     for line in report.lines():
-        click.echo(line)
-    click.echo(f"done in {time.monotonic() - start:.0f} s; see it in the Dagster UI: stalign ui {study}")
+        click.echo(line, err=line.startswith("error:"))
     return report.exit_code

@@ -10,6 +10,8 @@ import click
 if TYPE_CHECKING:
     import pandas as pd
 
+    from stalign_assets.study import Study
+
 
 @click.command("metrics")
 @click.argument("study", type=click.Path(path_type=Path))
@@ -33,3 +35,11 @@ def command(study: Path, sql: str | None, as_json: bool) -> None:
 def print_table(table: pd.DataFrame) -> None:
     """Print a table with three decimals, whole however narrow the terminal is."""
     click.echo(table.to_string(index=False, float_format=lambda value: f"{value:.3f}", na_rep="-"))
+
+
+def print_headline(study: Study) -> None:
+    """Print the metrics of a study that has some."""
+    from stalign_assets.results.headline import headline
+
+    if study.metrics_path.is_file():
+        print_table(headline(study.metrics_path, study.settings))

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import click
 
-EXIT_LEFT_OUT = 3
-
 
 @click.command("run")
 @click.argument("study", type=click.Path(path_type=Path))
@@ -24,19 +22,17 @@ def command(
 
     What is up to date is not computed again. Interrupted work goes on where it stopped.
     """
-    from stalign_assets.cli.metrics import print_table
+    from stalign_assets.cli.console import StepConsole
+    from stalign_assets.cli.metrics import print_headline
     from stalign_assets.driver import Request, bring_up_to_date
-    from stalign_assets.results.headline import headline
 
     request = Request.parse(study, scopes=scopes, variants=variants, donors=donors, n_domains=n_domains)
-    report = bring_up_to_date(request)
+    with StepConsole() as console:
+        report = bring_up_to_date(request, console)
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=1))
     else:
-        if report.success and report.study.metrics_path.is_file():
-            print_table(headline(report.study.metrics_path, report.study.settings))
+        print_headline(report.study)
         for line in report.lines():
             click.echo(line, err=line.startswith("error:"))
-    if not report.success:
-        return report.exit_code
-    return EXIT_LEFT_OUT if report.donors_left_out else 0
+    return report.exit_code

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from stalign_assets.planning import Freshness
+from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.results.tables import query
 from stalign_core.store.store import UNPARTITIONED
 
@@ -46,16 +48,19 @@ def write_domain_tables(
 ) -> list[Path]:
     """Write ``reports/domains_<scope>_<variant>.csv`` with the columns sample, barcode, domain.
 
-    Donor scope tells of `donors` alone: what was found of a donor that is left out now holds no longer.
+    Only domains that are up to date are told, and in donor scope only those of `donors`: what was found before an
+    input changed, or of a donor that is left out now, holds no longer.
     """
     import pandas as pd
 
     study.reports.mkdir(exist_ok=True)
+    freshness = Freshness(study, recipes_of(study.settings))
     written = []
     for scope in scopes:
         for variant in variants:
+            asset = f"{scope}/{variant}/domains"
             partitions = donors if scope == "donor" else (UNPARTITIONED,)
-            found = [study.store.current(f"{scope}/{variant}/domains", partition) for partition in partitions]
+            found = [study.store.current(asset, each) for each in partitions if freshness.holds(asset, each)]
             tables = [artifact.table("domains.parquet") for artifact in found if artifact is not None]
             if not tables:
                 continue

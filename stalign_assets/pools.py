@@ -1,0 +1,89 @@
+"""Slots of pools that no living run holds, and telling who waits for which pool."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+HOST_TAG: Final = "stalign/host"
+PROCESS_TAG: Final = "stalign/process"
+
+_LOOK_EVERY_SECONDS: Final = 10.0
+
+
+def free_dead_slots(instance: dg.DagsterInstance) -> None:
+    """Free the slots of runs that are over, and end runs of this machine whose process is gone.
+
+    A run that the server started carries no process: its slots are freed once it is over, which the daemon sees to.
+    """
+    _end_dead_runs(instance)
+    storage = instance.event_log_storage
+    for pool in storage.get_concurrency_keys():
+        for run_id in storage.get_concurrency_info(pool).active_run_ids:
+            run = instance.get_run_by_id(run_id)
+            if run is not None and run.is_finished:
+                storage.free_concurrency_slots_for_run(run_id)
+
+
+@contextmanager
+def telling_of_waits(
+    instance: dg.DagsterInstance, run_id: str, say: Callable[[str], None], every_seconds: float = _LOOK_EVERY_SECONDS
+) -> Iterator[None]:
+    """While a run is at work: say which pool it waits for, and free slots whose holder has died meanwhile."""
+    over = threading.Event()
+    thread = threading.Thread(target=_watch, args=(instance, run_id, say, every_seconds, over), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _watch(
+    instance: dg.DagsterInstance, run_id: str, say: Callable[[str], None], every_seconds: float, over: threading.Event
+) -> None:
+    told: set[str] = set()
+    while not over.wait(every_seconds):
+        for line in _waits(instance, run_id):
+            if line not in told:
+                told.add(line)
+                say(line)
+            free_dead_slots(instance)
+
+
+def _waits(instance: dg.DagsterInstance, run_id: str) -> Iterator[str]:
+    """Pools that steps of the run wait for while other runs hold them; its own steps may wait for each other."""
+    storage = instance.event_log_storage
+    for pool in storage.get_concurrency_keys():
+        info = storage.get_concurrency_info(pool)
+        holders = sorted(info.active_run_ids - {run_id})
+        if run_id in info.pending_run_ids and holders:
+            yield f"waiting for pool '{pool}', held by {', '.join(_described(instance, each) for each in holders)}"
+
+
+def _described(instance: dg.DagsterInstance, run_id: str) -> str:
+    run = instance.get_run_by_id(run_id)
+    tags = {} if run is None else run.tags
+    process = f" (process {tags[PROCESS_TAG]} on {tags[HOST_TAG]})" if tags.keys() >= {PROCESS_TAG, HOST_TAG} else ""
+    return f"run {run_id[:8]}{process}"
+
+
+def _end_dead_runs(instance: dg.DagsterInstance) -> None:
+    """Mark runs of this machine failed whose process is gone, so that they hold no pool and block no schedule."""
+    import dagster as dg
+    import psutil
+
+    unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
+    for run in instance.get_runs(filters=unfinished):
+        process = run.tags.get(PROCESS_TAG)
+        if run.tags.get(HOST_TAG) != socket.gethostname() or process is None or psutil.pid_exists(int(process)):
+            continue
+        instance.report_run_failed(run, message="its process is gone")
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
