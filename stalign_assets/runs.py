@@ -61,10 +61,11 @@ def open_instance(study: Study) -> dg.DagsterInstance:
 
 
 def prepare_instance(instance: dg.DagsterInstance, study: Study) -> None:
-    """Register donors, set the pool's limit, and free what runs of dead processes still hold."""
+    """Register donors, set the pool's limit, and free what dead processes still hold: pools and staging folders."""
     register_donors(instance, study.cohort.donors)
     instance.event_log_storage.set_concurrency_slots(GPU_POOL, study.settings.execution.gpu_limit)
     free_dead_slots(instance)
+    study.store.sweep_staging()
 
 
 def start_run(study: Study, instance: dg.DagsterInstance, request: RunRequest, console: Console) -> RunOutcome:
