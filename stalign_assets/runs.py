@@ -198,6 +198,19 @@ def _was_interrupted(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 
     if run.status in (dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.CANCELING):
         return True
-    failures = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
-    errors = [entry.get_dagster_event().step_failure_data.error for entry in failures]
-    return any(error is not None and error.cls_name == "DagsterExecutionInterruptedError" for error in errors)
+    told = {
+        dg.DagsterEventType.STEP_FAILURE,
+        dg.DagsterEventType.RUN_FAILURE,
+        dg.DagsterEventType.ENGINE_EVENT,
+    }
+    events = [entry.get_dagster_event() for entry in instance.all_logs(run.run_id, of_type=told)]
+    return any(_tells_of_interruption(event) for event in events)
+
+
+def _tells_of_interruption(event: dg.DagsterEvent) -> bool:
+    """Which event tells of a signal depends on whether it came in a step, between steps or in another process."""
+    if event.is_engine_event:
+        return "steps_interrupted" in event.engine_event_data.metadata
+    failure = event.step_failure_data if event.is_step_failure else event.job_failure_data
+    error = None if failure is None else failure.error
+    return error is not None and error.cls_name in ("DagsterExecutionInterruptedError", "KeyboardInterrupt")

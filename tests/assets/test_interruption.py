@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from stalign_assets.materialise import Materialisation, Step
 from stalign_assets.platform import assets
+from stalign_assets.runs import open_instance
 from stalign_assets.settings_file import set_value
+from stalign_assets.study import open_study
 from tests.assets.conftest import run
 
 pytestmark = pytest.mark.slow
@@ -37,3 +42,32 @@ def test_a_signal_stops_the_whole_command_and_not_one_donor(
 
     monkeypatch.undo()
     assert run(study).success
+
+
+def wait_for_a_step(study: Path) -> None:
+    """Return once a run that is going on has started a step."""
+    going_on = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
+    end = time.monotonic() + 120
+    with open_instance(open_study(study)) as instance:
+        while time.monotonic() < end:
+            for each in instance.get_runs(filters=going_on):
+                if instance.all_logs(each.run_id, of_type=dg.DagsterEventType.STEP_START):
+                    return
+            time.sleep(0.2)
+    raise AssertionError("no step began")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_steps_in_processes_of_their_own(number: signal.Signals, study: Path) -> None:
+    set_value(study / "study.toml", "execution", "processes", 2)
+    set_value(study / "study.toml", "domains", "refine_neighbors", 4)
+    command = [sys.executable, "-m", "stalign_assets.cli.main", "run", str(study), "--scopes", "donor"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    wait_for_a_step(study)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "the next run goes on from there" in told
+    with open_instance(open_study(study)) as instance:
+        assert all(each.is_finished for each in instance.get_runs())
+        assert not instance.event_log_storage.get_concurrency_info("gpu").active_run_ids
