@@ -130,8 +130,8 @@ def test_every_check_of_every_asset_passed(ask: Ask, finished_study: Path) -> No
             assert check["description"]
             assert execution is not None, (node["assetKey"], check["name"])
             assert execution["evaluation"]["success"], (node["assetKey"], check["name"])
-    # Four of raw samples, one of its morphology and of the tables; per scope one of the PCA and four per variant; and in
-    # the cohort one of the PCA that corrected variants start from.
+    # Four of raw samples, one of its morphology and of the tables; per scope one of the PCA and four per variant; and
+    # in the cohort one of the PCA that corrected variants start from.
     n_variants = len(open_study(finished_study).settings.variants)
     assert n_checks == 4 + 1 + 1 + 2 * (1 + 4 * n_variants) + 1
 
