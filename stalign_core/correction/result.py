@@ -32,6 +32,25 @@ class CorrectionResult:
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def terms(self) -> CorrectionTerms:
+        """What is left of a correction once the features it was learnt from are gone."""
+        return CorrectionTerms(self.arrays, self.facts)
+
+
+@dataclass(frozen=True, eq=False)
+class CorrectionTerms:
+    """What a correction learnt, apart from the features it was learnt from.
+
+    Attributes
+    ----------
+    arrays, facts
+        As in `CorrectionResult`.
+    """
+
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
 
 def unchanged(features: Features, reason: str) -> CorrectionResult:
     """The features as they came, saying why."""
@@ -70,6 +89,25 @@ def check_features(features: Features, method: str) -> None:
             expected="more spots than components",
             remedy="add samples or lower n_components",
         )
+    _check_all_finite(features, method)
+
+
+def check_new_features(features: Features, n_components: int, method: str) -> None:
+    """Refuse features of a new batch that do not fit what was learnt.
+
+    Raises
+    ------
+    CorrectionError
+        If they are no matrix of so many components, or hold values that are not finite.
+    """
+    if features.ndim != 2 or features.shape[1] != n_components:
+        raise CorrectionError(
+            method, f"got features of shape {features.shape}", expected=f"{n_components} components, as fitted"
+        )
+    _check_all_finite(features, method)
+
+
+def _check_all_finite(features: Features, method: str) -> None:
     broken = ~np.isfinite(features).all(axis=1)
     if broken.any():
         raise CorrectionError(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stalign_core.correction.result import Batches, CorrectionResult, Features, unchanged
+import numpy as np
+from numpy.typing import NDArray
+
+from stalign_core.correction.result import Batches, CorrectionResult, CorrectionTerms, Features, unchanged
 
 if TYPE_CHECKING:
     from stalign_core.settings import CorrectionSettings
@@ -13,3 +16,8 @@ if TYPE_CHECKING:
 def correct(features: Features, batches: Batches, settings: CorrectionSettings, seed: int) -> CorrectionResult:  # noqa: ARG001
     """Return the features as they came; the unused parameters are those every method has."""
     return unchanged(features, "the method is 'uncorrected'")
+
+
+def map_uncorrected(features: Features, terms: CorrectionTerms) -> NDArray[np.float32]:  # noqa: ARG001
+    """Return the features of a new batch as they came."""
+    return features.astype(np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stalign_core.domains.annotation import IGNORED_LABELS, distinct_labels, is_annotated
+from stalign_core.domains.assigner import DomainAssigner
 from stalign_core.domains.assignment import DomainAssignment, assign_domains
 from stalign_core.domains.clustering import cluster
 from stalign_core.domains.count import resolve_n_domains
@@ -11,6 +12,7 @@ from stalign_core.domains.refinement import refine
 
 __all__ = [
     "IGNORED_LABELS",
+    "DomainAssigner",
     "DomainAssignment",
     "assign_domains",
     "cluster",

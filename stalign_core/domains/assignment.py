@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stalign_core.domains.clustering import Clusterer, cluster
+from stalign_core.domains.assigner import DomainAssigner, fit_assigner
+from stalign_core.domains.clustering import Clusterer, fit_clusters
 from stalign_core.domains.numbering import domain_names, rename
 from stalign_core.domains.refinement import refine
 
@@ -23,10 +24,13 @@ class DomainAssignment:
         (n_spots,) str, refined where refinement was asked for.
     domain_unrefined
         (n_spots,) str, as the clusterer gave them, under the same names.
+    assigner
+        Gives the same names to spots that were not clustered.
     """
 
     domain: npt.NDArray[np.object_]
     domain_unrefined: npt.NDArray[np.object_]
+    assigner: DomainAssigner
 
     @property
     def n_found(self) -> int:
@@ -69,7 +73,8 @@ def assign_domains(
     SettingsError, ModelError
         As in `cluster`.
     """
-    clusters = cluster(embedding, n_domains, clusterer, seed)
+    clusters, model = fit_clusters(embedding, n_domains, clusterer, seed)
     names = domain_names(clusters, spot_names, donor=donor)
     refined = clusters if nearest is None else refine(clusters, nearest)
-    return DomainAssignment(rename(refined, names), rename(clusters, names))
+    assigner = fit_assigner(model, embedding, clusters, names)
+    return DomainAssignment(rename(refined, names), rename(clusters, names), assigner)

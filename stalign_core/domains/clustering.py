@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -21,6 +22,32 @@ N_STARTS: Final = 10
 worse optimum for one seed in five (mean log-likelihood -28.50 instead of -28.31); with 10, all five seeds agreed."""
 
 MAX_ITERATIONS: Final = 300
+
+
+@dataclass(frozen=True, eq=False)
+class ClusterModel:
+    """What a clusterer found, by which other spots can be assigned.
+
+    Attributes
+    ----------
+    clusterer
+        ``"kmeans"`` or ``"tied"``.
+    centre, spread
+        What the embedding was centred and divided by, (n_features,) and a number.
+    means
+        Of the clusters after that, in the order of their ids, (n_clusters, n_features).
+    log_weights
+        Of the mixture's components, (n_clusters,); zeros for K-Means.
+    covariance
+        The one that the mixture's components share, (n_features, n_features); None where none was fitted.
+    """
+
+    clusterer: Clusterer
+    centre: npt.NDArray[np.float64]
+    spread: float
+    means: npt.NDArray[np.float64]
+    log_weights: npt.NDArray[np.float64]
+    covariance: npt.NDArray[np.float64] | None
 
 
 def cluster(embedding: npt.NDArray[Any], n_domains: int, clusterer: Clusterer, seed: int) -> npt.NDArray[np.int32]:
@@ -52,16 +79,37 @@ def cluster(embedding: npt.NDArray[Any], n_domains: int, clusterer: Clusterer, s
     ModelError
         If the embedding holds values that are not finite.
     """
+    return fit_clusters(embedding, n_domains, clusterer, seed)[0]
+
+
+def fit_clusters(
+    embedding: npt.NDArray[Any], n_domains: int, clusterer: Clusterer, seed: int
+) -> tuple[npt.NDArray[np.int32], ClusterModel]:
+    """As `cluster`, and what was found, to assign other spots by."""
     check_n_domains(n_domains, len(embedding))
     if clusterer not in get_args(Clusterer):
         raise SettingsError("domains.clusterer", f"is '{clusterer}'", expected=" or ".join(get_args(Clusterer)))
-    points = _standard_scale(embedding)
+    points, centre, spread = _standard_scale(embedding)
     if n_domains == 1:
-        return np.zeros(len(points), dtype=np.int32)
-    return _fit_and_assign(_estimator(clusterer, n_domains, seed), points, _fit_rows(len(points), seed))
+        single = np.zeros((1, points.shape[1]))
+        return np.zeros(len(points), dtype=np.int32), ClusterModel(
+            clusterer, centre, spread, single, np.zeros(1), covariance=None
+        )
+    estimator = _estimator(clusterer, n_domains, seed)
+    clusters = _fit_and_assign(estimator, points, _fit_rows(len(points), seed))
+    return clusters, _model(clusterer, estimator, centre, spread)
 
 
-def _standard_scale(embedding: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def _model(clusterer: Clusterer, estimator: Any, centre: npt.NDArray[np.float64], spread: float) -> ClusterModel:
+    if clusterer == "kmeans":
+        means = np.asarray(estimator.cluster_centers_)
+        return ClusterModel(clusterer, centre, spread, means, np.zeros(len(means)), covariance=None)
+    weights, covariance = np.log(estimator.weights_), np.asarray(estimator.covariances_)
+    return ClusterModel(clusterer, centre, spread, np.asarray(estimator.means_), weights, covariance)
+
+
+def _standard_scale(embedding: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], float]:
+    """The points centred and divided by one deviation, the centre and that deviation."""
     points = np.asarray(embedding, dtype=np.float64)
     n_broken = int((~np.isfinite(points)).any(axis=1).sum())
     if n_broken:
@@ -70,11 +118,11 @@ def _standard_scale(embedding: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
             f"the embedding of {n_broken} of {len(points)} spots holds values that are not finite",
             remedy="look at the features and the training losses of this variant",
         )
-    centred: npt.NDArray[np.float64] = points - points.mean(axis=0)
-    spread = float(np.sqrt(np.mean(centred**2)))
-    if spread > 0:
-        centred /= spread
-    return centred
+    centre = points.mean(axis=0)
+    centred: npt.NDArray[np.float64] = points - centre
+    spread = float(np.sqrt(np.mean(centred**2))) or 1.0
+    centred /= spread
+    return centred, centre, spread
 
 
 def _fit_rows(n_spots: int, seed: int) -> npt.NDArray[np.int64] | slice:
