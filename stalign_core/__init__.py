@@ -9,12 +9,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stalign_core.integration import integrate
+    from stalign_core.integration import fit_reference, integrate
+    from stalign_core.mapping import Reference, load_reference, map_samples, save_reference
     from stalign_core.readers import read_cohort
 
-__all__ = ["integrate", "read_cohort"]
+__all__ = [
+    "Reference",
+    "fit_reference",
+    "integrate",
+    "load_reference",
+    "map_samples",
+    "read_cohort",
+    "save_reference",
+]
 
-_HOME = {"integrate": "stalign_core.integration", "read_cohort": "stalign_core.readers"}
+_HOME = {
+    "Reference": "stalign_core.mapping",
+    "fit_reference": "stalign_core.integration",
+    "integrate": "stalign_core.integration",
+    "load_reference": "stalign_core.mapping",
+    "map_samples": "stalign_core.mapping",
+    "read_cohort": "stalign_core.readers",
+    "save_reference": "stalign_core.mapping",
+}
 
 
 def __getattr__(name: str) -> Any:

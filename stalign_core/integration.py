@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stalign_core import keys
+from stalign_core.correction import CorrectionTerms, check_can_map
 from stalign_core.correction.registry import METHODS
 from stalign_core.errors import InputDataError, SettingsError
 from stalign_core.progress import Progress, silent
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from stalign_core.aestetik import Aestetik
+    from stalign_core.domains import DomainAssigner
+    from stalign_core.expression.basis import ExpressionBasis
+    from stalign_core.expression.dense_basis import DenseBasis
+    from stalign_core.mapping import Reference
 
 Features = NDArray[np.float32]
 
@@ -67,26 +72,89 @@ def integrate(
     StalignError
         If the data, the method or a setting cannot stand; ``adata`` then keeps what was finished.
     """
+    return _integrated(adata, n_domains, method, seed, encoder, settings, progress).model
+
+
+def fit_reference(
+    adata: AnnData,
+    n_domains: int,
+    method: CorrectionMethod = "harmony",
+    *,
+    seed: int = 0,
+    encoder: str = "texture",
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Reference:
+    """As `integrate`, and keep what `stalign_core.map_samples` needs to place new samples.
+
+    Parameters
+    ----------
+    adata, n_domains, method, seed, encoder, settings, progress
+        As in `integrate`; Scanorama learns no mapping and is refused.
+
+    Returns
+    -------
+    The reference, without the cohort's spots; `stalign_core.save_reference` writes it into a folder.
+
+    Raises
+    ------
+    StalignError
+        As in `integrate`, and if the method cannot place new samples.
+    """
+    check_can_map(method)
+    return _integrated(adata, n_domains, method, seed, encoder, settings, progress).reference(method, encoder)
+
+
+def _integrated(
+    adata: AnnData,
+    n_domains: int,
+    method: CorrectionMethod,
+    seed: int,
+    encoder: str,
+    settings: Settings | None,
+    progress: Progress | None,
+) -> Integration:
     if method not in METHODS:
         raise SettingsError("method", f"is '{method}'", expected="one of " + ", ".join(METHODS))
     chosen = settings or Settings()
     if encoder not in chosen.encoders:
         raise SettingsError("encoder", f"is '{encoder}'", expected="one of " + ", ".join(chosen.encoders))
-    run = _Integration(adata, chosen, seed, progress or silent)
+    run = Integration(adata, chosen, seed, progress or silent)
     run.reduce_expression(method)
     run.embed_morphology(encoder, chosen.encoders[encoder])
     run.correct(method)
-    model = run.train(method, n_domains)
+    run.train(method, n_domains)
     run.name_domains(n_domains)
-    return model
+    return run
 
 
 @dataclass
-class _Integration:
+class Integration:
+    """The steps of `integrate`, to be called in their order; benchmarks repeat single ones.
+
+    Attributes
+    ----------
+    adata, settings, seed, progress
+        As in `integrate`.
+    expression_terms, morphology_terms
+        What `correct` learnt.
+    expression_basis, morphology_basis, encoder_sha256
+        From `reduce_expression` and `embed_morphology`.
+    model, assigner
+        From `train` and `name_domains`.
+    """
+
     adata: AnnData
     settings: Settings
     seed: int
     progress: Progress
+    expression_terms: CorrectionTerms = field(default_factory=CorrectionTerms)
+    morphology_terms: CorrectionTerms = field(default_factory=CorrectionTerms)
+    expression_basis: ExpressionBasis = field(init=False)
+    morphology_basis: DenseBasis = field(init=False)
+    encoder_sha256: str = field(init=False, default="")
+    model: Aestetik = field(init=False)
+    assigner: DomainAssigner = field(init=False)
 
     @cached_property
     def samples(self) -> dict[str, NDArray[np.intp]]:
@@ -137,18 +205,13 @@ class _Integration:
     @cached_property
     def cells(self) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Lattice cell and isotropic position of each spot."""
-        from stalign_core.grid import pack_lattice
-        from stalign_core.sections import spot_positions
+        from stalign_core.sections import spot_cells
 
         lattice = np.zeros((self.adata.n_obs, 2), dtype=np.int32)
         positions = np.zeros((self.adata.n_obs, 2))
         for name, rows in self.samples.items():
-            kind = self.facts[name].lattice
-            place = self.adata.obs.iloc[rows][[keys.ARRAY_ROW, keys.ARRAY_COL]].to_numpy()
-            if kind == "irregular":
-                place = self.adata.obsm[keys.SPATIAL][rows][:, ::-1]
-            lattice[rows] = pack_lattice(place[:, 0], place[:, 1], kind)
-            positions[rows] = spot_positions(lattice[rows], kind, self.adata.obsm[keys.SPATIAL][rows])
+            spots, spatial = self.adata.obs.iloc[rows], self.adata.obsm[keys.SPATIAL][rows]
+            lattice[rows], positions[rows] = spot_cells(spots, spatial, self.facts[name].lattice)
         return lattice, positions
 
     def reduce_expression(self, method: CorrectionMethod) -> None:
@@ -163,6 +226,7 @@ class _Integration:
             self.progress(f"expression of {name}", done, len(self.samples))
             seen.add_sample(name, self.adata.X[rows], self.genes)
         basis = fit_expression_basis(seen, expression.n_components)
+        self.expression_basis = basis
         self._keep(keys.X_PCA, {name: basis.project(self.adata.X[rows], self.genes, name) for name, rows in self._rows})
 
     def embed_morphology(self, name: str, encoder: EncoderSettings) -> None:
@@ -178,6 +242,7 @@ class _Integration:
             if self.facts[sample].image:
                 loaded = loaded or load_encoder(name, encoder, self.settings.morphology.device)
                 found = embed_with(loaded, section, self.settings.morphology, self.progress)
+                self.encoder_sha256 = str(loaded.facts["weights_sha256"])
             else:
                 found = embed_section(section, name, encoder, self.settings.morphology)
             features[sample], observed[sample] = found.features, found.observed
@@ -185,6 +250,7 @@ class _Integration:
         for sample, vectors in features.items():
             seen.add_rows(vectors, observed[sample], where=sample)
         basis = fit_dense_basis(seen, self.settings.morphology.n_components)
+        self.morphology_basis = basis
         self._keep(keys.X_MORPHOLOGY, features)
         self._keep(
             keys.X_MORPHOLOGY_PCA,
@@ -219,6 +285,7 @@ class _Integration:
         else:
             features = self.adata.obsm[keys.X_PCA][self.order]
             result = correct_embedding(method, features, self.batches[self.order], correction, self.seed)
+        self.expression_terms = result.terms
         self.adata.obsm[keys.EXPRESSION_KEY_OF_METHOD[method]] = self._restored(result.features)
         morphology = correct_where_present(
             "harmony",
@@ -228,9 +295,10 @@ class _Integration:
             correction,
             self.seed,
         )
+        self.morphology_terms = morphology.terms
         self.adata.obsm[keys.X_MORPHOLOGY_HARMONY] = self._restored(morphology.features)
 
-    def train(self, method: CorrectionMethod, n_domains: int) -> Aestetik:
+    def train(self, method: CorrectionMethod, n_domains: int) -> None:
         """Train the model on the corrected features, and embed every spot."""
         from stalign_core.aestetik import Aestetik
 
@@ -246,7 +314,7 @@ class _Integration:
         model = Aestetik(self.settings.aestetik, seed=self.seed)
         model.fit(**inputs, n_domains=n_domains, progress=self.progress)
         self.adata.obsm[keys.X_AESTETIK] = self._restored(model.embed(**inputs))
-        return model
+        self.model = model
 
     def name_domains(self, n_domains: int) -> None:
         """Cluster the embeddings, and refine the domains by the nearest spots."""
@@ -263,8 +331,34 @@ class _Integration:
             spot_names=self.adata.obs_names.to_numpy(dtype=object)[self.order],
             nearest=self._nearest(domains.refine_neighbors) if domains.refine else None,
         )
+        self.assigner = found.assigner
         self.adata.obs[keys.DOMAIN] = pd.Categorical(self._restored(found.domain))
         self.adata.obs[keys.DOMAIN_UNREFINED] = pd.Categorical(self._restored(found.domain_unrefined))
+
+    def reference(self, method: CorrectionMethod, encoder: str) -> Reference:
+        """What placing new samples needs, once all steps are done."""
+        from stalign_core.mapping import Reference
+
+        domains = self.settings.domains
+        return Reference(
+            method=method,
+            expression_basis=self.expression_basis,
+            expression_terms=self.expression_terms,
+            encoder_name=encoder,
+            encoder=self.settings.encoders[encoder],
+            encoder_sha256=self.encoder_sha256,
+            morphology=self.settings.morphology,
+            morphology_basis=self.morphology_basis,
+            morphology_terms=self.morphology_terms,
+            model=self.model,
+            assigner=self.assigner,
+            refine_neighbors=domains.refine_neighbors if domains.refine else 0,
+            mean_log_counts=self._mean_log_counts() if method == "scvi" else None,
+        )
+
+    def _mean_log_counts(self) -> NDArray[np.float64]:
+        columns = self.adata.var_names.get_indexer(self.panel)
+        return np.asarray(self.adata.X[:, columns].log1p().mean(axis=0), dtype=np.float64).ravel()
 
     @property
     def _rows(self) -> list[tuple[str, NDArray[np.intp]]]:

@@ -14,6 +14,8 @@ ARRAY_ROW: Final = "array_row"
 ARRAY_COL: Final = "array_col"
 DOMAIN: Final = "domain"
 DOMAIN_UNREFINED: Final = "domain_unrefined"
+DOMAIN_CONFIDENCE: Final = "domain_confidence"
+UNLIKE_REFERENCE: Final = "unlike_reference"
 
 # var
 SYMBOL: Final = "symbol"

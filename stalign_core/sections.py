@@ -123,6 +123,27 @@ def _spots_off_image(section: AnnData, facts: SampleFacts) -> int:
     return int(((x < 0) | (y < 0) | (x >= size.width) | (y >= size.height)).sum())
 
 
+def spot_cells(
+    spots: pd.DataFrame, spatial: np.ndarray[Any, Any], kind: LatticeKind
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Lattice cell, (n, 2) int32, and isotropic position, (n, 2) float64, of each spot of one section.
+
+    Parameters
+    ----------
+    spots
+        Columns array_row and array_col; not read where the lattice is irregular.
+    spatial
+        (n, 2) x and y in any unit.
+    kind
+        The lattice's kind.
+    """
+    from stalign_core.grid import pack_lattice
+
+    place = spatial[:, ::-1] if kind == "irregular" else spots[[keys.ARRAY_ROW, keys.ARRAY_COL]].to_numpy()
+    lattice = pack_lattice(place[:, 0], place[:, 1], kind)
+    return lattice, spot_positions(lattice, kind, spatial)
+
+
 def spot_positions(
     lattice: np.ndarray[Any, Any], kind: LatticeKind, spatial: np.ndarray[Any, Any]
 ) -> np.ndarray[Any, Any]:
