@@ -303,12 +303,14 @@ class Integration:
         from stalign_core.aestetik import Aestetik
 
         corrected = method != "uncorrected"
+        kinds = {name: facts.lattice for name, facts in self.facts.items()}
         unordered: dict[str, Any] = {
             "expression": self.adata.obsm[keys.EXPRESSION_KEY_OF_METHOD[method]],
             "morphology": self.adata.obsm[keys.X_MORPHOLOGY_HARMONY if corrected else keys.X_MORPHOLOGY_PCA],
             "lattice": self.cells[0],
             "sample": self._codes(),
             "has_morphology": self.adata.obs[keys.HAS_MORPHOLOGY].to_numpy(),
+            "hexagonal": self.adata.obs[keys.SAMPLE].map(kinds).to_numpy() == "hexagonal",
         }
         inputs = {name: array[self.order] for name, array in unordered.items()}
         model = Aestetik(self.settings.aestetik, seed=self.seed)

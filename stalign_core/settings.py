@@ -195,7 +195,9 @@ class VariantSettings(_Section):
     correction: CorrectionMethod = "harmony"
     representation: str = Field("pca", description="pca, or a name under [representations]")
     encoder: str = Field("texture", description="a name under [encoders]")
-    aestetik: dict[str, Any] = Field(default_factory=dict, description="changes to [aestetik] for this variant")
+    aestetik: dict[str, Any] = Field(
+        default_factory=dict, description="changes to [aestetik], or to a preset named here"
+    )
 
 
 class ExecutionSettings(_Section):
@@ -297,9 +299,13 @@ class Settings(_Section):
         self.aestetik_of(name)
 
     def aestetik_of(self, variant: str) -> AestetikSettings:
-        """The model's settings for `variant`: the study's, with the variant's own changes."""
+        """The model's settings for `variant`: the study's, with the variant's own changes.
+
+        A variant that names a preset starts from that preset's values instead of the study's.
+        """
         changes = self.variants[variant].aestetik
-        return aestetik_from_table(f"variants.{variant}.aestetik", {**asdict(self.aestetik), **changes})
+        start = {} if "preset" in changes else asdict(self.aestetik)
+        return aestetik_from_table(f"variants.{variant}.aestetik", {**start, **changes})
 
     def n_domains_of(self, partition: str) -> int | Literal["annotation"]:
         """K for a donor, or for ``"cohort"``: a number, or ``"annotation"`` where the labels decide."""

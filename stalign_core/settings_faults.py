@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from stalign_core.aestetik.settings import AestetikSettings
+from stalign_core.aestetik.settings import REFERENCE_VALUES, AestetikSettings
 from stalign_core.errors import SettingsError
 
 _LONGEST_SHOWN: Final = 80
@@ -38,7 +38,7 @@ def settings_error(where: str, error: ValidationError) -> SettingsError:
 
 
 def aestetik_from_table(section: str, table: Any) -> AestetikSettings:
-    """The model's settings from a table that may leave any of them out.
+    """The model's settings from a table that may leave any of them out; its preset gives those.
 
     Raises
     ------
@@ -51,8 +51,9 @@ def aestetik_from_table(section: str, table: Any) -> AestetikSettings:
     for name in table:
         if name not in known:
             raise unknown_setting(f"{section}.{name}")
+    given = {**REFERENCE_VALUES, **table} if table.get("preset") == "reference" else table
     try:
-        return AestetikSettings(**table)
+        return AestetikSettings(**given)
     except SettingsError as error:
         where = f"{section}.{error.where.removeprefix('aestetik.')}"
         raise SettingsError(where, error.problem, expected=error.expected, remedy=error.remedy) from None

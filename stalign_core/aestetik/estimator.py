@@ -6,19 +6,20 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Generator, Tensor
+from torch import Generator, nn
 
-from stalign_core.aestetik.inputs import ModelInput, Scaling, check_input, fit_scaling, scale_channels
+from stalign_core.aestetik.inputs import ModelInput, Scaling, check_input
 from stalign_core.aestetik.labels import group_labels
-from stalign_core.aestetik.network import Autoencoder
+from stalign_core.aestetik.presets import PRESETS, Preset
 from stalign_core.aestetik.settings import AestetikSettings
 from stalign_core.aestetik.threads import one_thread
 from stalign_core.aestetik.training import TrainingData, train
-from stalign_core.aestetik.windows import WindowTable, build_windows, make_batch, window_mean
+from stalign_core.aestetik.views import Views
 from stalign_core.errors import ModelError
 from stalign_core.progress import Progress, silent
 
@@ -27,8 +28,6 @@ FORMAT = 1
 WEIGHTS_FILE = "model.safetensors"
 FACTS_FILE = "model.json"
 CHECKPOINT_FILE = "training.safetensors"
-EMBED_SPOTS = 65_536
-"""Spots embedded at a time, which bounds memory."""
 
 
 class Aestetik:
@@ -51,7 +50,7 @@ class Aestetik:
         self.settings = settings or AestetikSettings()
         self.seed = seed
         self.history: list[dict[str, float]] = []
-        self._model: Autoencoder | None = None
+        self._model: nn.Module | None = None
         self._scaling: Scaling | None = None
 
     def fit(
@@ -63,6 +62,7 @@ class Aestetik:
         *,
         n_domains: int,
         has_morphology: ArrayLike | None = None,
+        hexagonal: ArrayLike | None = None,
         progress: Progress | None = None,
         checkpoint_folder: Path | None = None,
     ) -> Aestetik:
@@ -82,6 +82,9 @@ class Aestetik:
             How many groups positives and negatives are drawn from.
         has_morphology
             (n,) bool; None means every spot has it.
+        hexagonal
+            (n,) bool, whether a spot's cell was packed from a hexagonal array. The reference preset undoes the
+            packing and must be told; the default does not ask.
         progress
             Told the loss terms after each epoch.
         checkpoint_folder
@@ -93,10 +96,10 @@ class Aestetik:
         ModelError
             If shapes disagree, a number is not finite or there are fewer spots than domains.
         """
-        given = check_input(expression, morphology, lattice, sample, has_morphology)
+        given = check_input(expression, morphology, lattice, sample, has_morphology, hexagonal)
         if not 1 <= n_domains <= given.n_spots:
             raise ModelError("n_domains", f"is {n_domains}", expected=f"1 to {given.n_spots}, the number of spots")
-        self._scaling = fit_scaling(given)
+        self._scaling = self._preset.fit_scaling(given)
         generator = Generator().manual_seed(self.seed)
         checkpoint = None if checkpoint_folder is None else Path(checkpoint_folder) / CHECKPOINT_FILE
         identity = self._identity(given, n_domains)
@@ -114,6 +117,7 @@ class Aestetik:
         lattice: ArrayLike,
         sample: ArrayLike,
         has_morphology: ArrayLike | None = None,
+        hexagonal: ArrayLike | None = None,
     ) -> NDArray[np.float32]:
         """Embed spots, known or new, in the trained space: (n, n_latent).
 
@@ -127,12 +131,10 @@ class Aestetik:
         """
         if self._model is None or self._scaling is None:
             raise ModelError("Aestetik", "is not fitted", remedy="call fit or load first")
-        given = check_input(expression, morphology, lattice, sample, has_morphology)
+        given = check_input(expression, morphology, lattice, sample, has_morphology, hexagonal)
         self._scaling.check_fits(given)
-        channels = _padded(scale_channels(given, self._scaling))
-        table = build_windows(given.lattice, given.sample, self.settings.window)
         with one_thread():
-            return _embed(self._model, channels, table)
+            return _embed(self._model, self._preset.views(given, self._scaling, self.settings))
 
     def save(self, folder: Path) -> None:
         """Write weights and scaling (safetensors) and settings (JSON) into `folder`.
@@ -191,62 +193,46 @@ class Aestetik:
         loaded._model.eval()
         return loaded
 
-    def _new_model(self, generator: Generator) -> Autoencoder:
+    @property
+    def _preset(self) -> Preset:
+        return PRESETS[self.settings.preset]
+
+    def _new_model(self, generator: Generator) -> nn.Module:
         assert self._scaling is not None
-        kernel_cells = min(3, self.settings.window) ** 2
-        return Autoencoder(
-            len(self._scaling.mean), kernel_cells, self.settings.n_hidden, self.settings.n_latent, generator
-        )
+        return self._preset.network(len(self._scaling.origin), self.settings, generator)
 
     def _training_data(self, given: ModelInput, n_domains: int) -> TrainingData:
         assert self._scaling is not None
-        channels = torch.from_numpy(scale_channels(given, self._scaling))
-        table = build_windows(given.lattice, given.sample, self.settings.window)
-        nearby = window_mean(channels, table.kernel)
-        expression, morphology = self._grouped(nearby if self.settings.triplet_labels == "tied" else channels)
-        rng = np.random.default_rng(self.seed)
+        views = self._preset.views(given, self._scaling, self.settings)
         method = self.settings.triplet_labels
+        # In their own units: the variance of a component says how much it counts.
+        rows = views.grouped(method).numpy() * self._scaling.unit
+        split = self._scaling.n_expression
+        rng = np.random.default_rng(self.seed)
         everyone = np.ones(given.n_spots, dtype=bool)
+        expression = group_labels(rows[:, :split], given.sample, everyone, n_domains, method, rng)
+        morphology = group_labels(rows[:, split:], given.sample, given.has_morphology, n_domains, method, rng)
         return TrainingData(
-            channels=_padded(channels.numpy()),
-            targets=nearby,
-            n_expression=self._scaling.n_expression,
-            expression_labels=torch.from_numpy(
-                group_labels(expression, given.sample, everyone, n_domains, method, rng)
-            ),
-            morphology_labels=torch.from_numpy(
-                group_labels(morphology, given.sample, given.has_morphology, n_domains, method, rng)
-            ),
+            views=views,
+            n_expression=split,
+            expression_labels=torch.from_numpy(expression),
+            morphology_labels=torch.from_numpy(morphology),
             n_labels=n_domains,
             has_morphology=torch.from_numpy(given.has_morphology),
-            table=table,
-            tiles=torch.from_numpy(np.column_stack([given.sample, given.lattice])),
         )
-
-    def _grouped(self, channels: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Expression and morphology in their own units: the variance of a component says how much it counts."""
-        assert self._scaling is not None
-        rows = channels.numpy() * self._scaling.deviation
-        split = self._scaling.n_expression
-        return rows[:, :split], rows[:, split:]
 
     def _identity(self, given: ModelInput, n_domains: int) -> str:
         """Hash of all that a training follows from."""
         digest = hashlib.sha256(json.dumps([asdict(self.settings), self.seed, n_domains, FORMAT]).encode())
-        for array in (given.expression, given.morphology, given.lattice, given.sample, given.has_morphology):
+        arrays: list[NDArray[Any]] = [given.expression, given.morphology, given.lattice, given.sample]
+        arrays += [given.has_morphology] if given.hexagonal is None else [given.has_morphology, given.hexagonal]
+        for array in arrays:
             digest.update(str((array.shape, array.dtype)).encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
 
-def _padded(channels: NDArray[np.float32]) -> Tensor:
-    """Channels with a last row of zeros, which stands for empty cells."""
-    return torch.from_numpy(np.vstack([channels, np.zeros((1, channels.shape[1]), dtype=np.float32)]))
-
-
-def _embed(model: Autoencoder, channels: Tensor, table: WindowTable) -> NDArray[np.float32]:
-    parts = []
+def _embed(model: nn.Module, views: Views) -> NDArray[np.float32]:
     with torch.inference_mode():
-        for spots in torch.split(torch.arange(table.n_spots), EMBED_SPOTS):
-            parts.append(model.encoder(channels, table, make_batch(table, spots)).numpy())
-    return np.concatenate(parts) if parts else np.zeros((0, model.encoder.to_latent.bias.numel()), np.float32)
+        parts = [views.embed(model, spots) for spots in torch.split(torch.arange(views.n_spots), views.embed_spots)]
+        return torch.cat(parts).numpy()

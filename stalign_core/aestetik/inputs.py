@@ -24,6 +24,8 @@ class ModelInput:
         (n,) int64 from 0.
     has_morphology
         (n,) bool.
+    hexagonal
+        (n,) bool, whether a cell was packed from a hexagonal array; None where nobody said.
     """
 
     expression: NDArray[np.float32]
@@ -31,6 +33,7 @@ class ModelInput:
     lattice: NDArray[np.int32]
     sample: NDArray[np.int64]
     has_morphology: NDArray[np.bool_]
+    hexagonal: NDArray[np.bool_] | None = None
 
     @property
     def n_spots(self) -> int:
@@ -40,32 +43,33 @@ class ModelInput:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Mean and deviation of each channel, expression first, as fitted.
+    """Origin and unit of each channel, expression first, as fitted.
 
     Attributes
     ----------
-    mean, deviation
-        (t + m,) float32; a channel without variation has deviation 1.
+    origin, unit
+        (t + m,) float32, what is subtracted and what is divided by: mean and deviation, or for the reference
+        preset minimum and range. A channel without variation has unit 1.
     n_expression
         t.
     """
 
-    mean: NDArray[np.float32]
-    deviation: NDArray[np.float32]
+    origin: NDArray[np.float32]
+    unit: NDArray[np.float32]
     n_expression: int
 
     def check_fits(self, given: ModelInput) -> None:
         """Raise a `ModelError` if `given` has other channels than those fitted."""
         shape = (given.expression.shape[1], given.morphology.shape[1])
-        fitted = (self.n_expression, len(self.mean) - self.n_expression)
+        fitted = (self.n_expression, len(self.origin) - self.n_expression)
         if shape != fitted:
             raise ModelError(
                 "expression and morphology", f"have {shape} features", expected=f"{fitted}, as when fitted"
             )
 
     def to_arrays(self) -> dict[str, NDArray[np.float32]]:
-        """The arrays to store."""
-        return {"mean": self.mean, "deviation": self.deviation}
+        """The arrays to store, under the names that stored models have."""
+        return {"mean": self.origin, "deviation": self.unit}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[np.float32]], n_expression: int) -> Scaling:
@@ -79,6 +83,7 @@ def check_input(
     lattice: ArrayLike,
     sample: ArrayLike,
     has_morphology: ArrayLike | None,
+    hexagonal: ArrayLike | None = None,
 ) -> ModelInput:
     """Arrays in the model's types.
 
@@ -93,12 +98,14 @@ def check_input(
     n_spots = len(features)
     codes = np.unique(np.asarray(sample), return_inverse=True)[1].astype(np.int64)
     present = np.ones(n_spots, bool) if has_morphology is None else np.asarray(has_morphology, dtype=bool)
+    packed = None if hexagonal is None else np.asarray(hexagonal, dtype=bool)
     for name, shape, expected in (
         ("expression", features.shape, (n_spots, features.shape[-1])),
         ("morphology", pictures.shape, (n_spots, pictures.shape[-1])),
         ("lattice", cells.shape, (n_spots, 2)),
         ("sample", codes.shape, (n_spots,)),
         ("has_morphology", present.shape, (n_spots,)),
+        ("hexagonal", (n_spots,) if packed is None else packed.shape, (n_spots,)),
     ):
         if shape != expected:
             raise ModelError(name, f"has shape {shape}", expected=f"{expected}")
@@ -106,7 +113,7 @@ def check_input(
         raise ModelError("expression", "holds numbers that are not finite")
     if not np.isfinite(pictures[present]).all():
         raise ModelError("morphology", "holds numbers that are not finite", expected="them only where it is missing")
-    return ModelInput(features, pictures, cells, codes, present)
+    return ModelInput(features, pictures, cells, codes, present, packed)
 
 
 def fit_scaling(given: ModelInput) -> Scaling:
@@ -127,6 +134,6 @@ def _moments(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np
 
 def scale_channels(given: ModelInput, scaling: Scaling) -> NDArray[np.float32]:
     """(n, t + m) standardised channels; missing morphology is zero, the mean of what is there."""
-    morphology = np.where(given.has_morphology[:, None], given.morphology, scaling.mean[scaling.n_expression :])
-    channels = (np.hstack([given.expression, morphology]) - scaling.mean) / scaling.deviation
+    morphology = np.where(given.has_morphology[:, None], given.morphology, scaling.origin[scaling.n_expression :])
+    channels = (np.hstack([given.expression, morphology]) - scaling.origin) / scaling.unit
     return channels.astype(np.float32)

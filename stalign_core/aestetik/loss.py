@@ -25,7 +25,7 @@ def reconstruction_loss(decoded: Tensor, target: Tensor, present: Tensor, kind: 
     Parameters
     ----------
     decoded, target
-        (b, d).
+        (b, d), or (b, channels, cells).
     present
         (b,) bool; spots without the modality count as zero.
     kind
@@ -33,7 +33,7 @@ def reconstruction_loss(decoded: Tensor, target: Tensor, present: Tensor, kind: 
     """
     error = decoded - target
     error = error.abs() if kind == "l1" else error.square()
-    return (error.mean(dim=1) * present.to(error.dtype)).mean()
+    return (error.flatten(1).mean(dim=1) * present.to(error.dtype)).mean()
 
 
 def triplet_loss(latent: Tensor, triplets: Triplets, margin: float = MARGIN) -> Tensor:

@@ -8,7 +8,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from stalign_core.aestetik.windows import Batch, WindowTable, pooled_mean
+from stalign_core.aestetik.settings import AestetikSettings
+from stalign_core.aestetik.windows import KERNEL, Batch, WindowTable, pooled_mean
 
 
 class SeededLinear(nn.Module):
@@ -68,6 +69,12 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.encoder = Encoder(n_channels, kernel_cells, n_hidden, n_latent, generator)
         self.decoder = Decoder(n_latent, n_hidden, n_channels, generator)
+
+    @classmethod
+    def of(cls, n_channels: int, settings: AestetikSettings, generator: Generator) -> Autoencoder:
+        """A fresh network."""
+        kernel_cells = min(KERNEL, settings.window) ** 2
+        return cls(n_channels, kernel_cells, settings.n_hidden, settings.n_latent, generator)
 
     def forward(self, channels: Tensor, table: WindowTable, batch: Batch) -> tuple[Tensor, Tensor]:
         """Embeddings (b, n_latent) and what is decoded from them (b, n_channels)."""

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
-from typing import Any, Literal, get_args, get_type_hints
+from types import MappingProxyType
+from typing import Any, Final, Literal, get_args, get_type_hints
 
 from stalign_core.errors import SettingsError
 
 TripletLabels = Literal["tied", "kmeans"]
+
+REFERENCE_VALUES: Final[Mapping[str, Any]] = MappingProxyType(
+    {"preset": "reference", "epochs": 100, "batch_size": 8192, "triplet_labels": "kmeans"}
+)
+"""What the reference preset sets unless told otherwise; the rest is as in the default."""
+_ADDED: Final = ("preset", "multi_triplet")
+"""Settings that the first models did not have: at their defaults they change nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +27,12 @@ class AestetikSettings:
 
     Attributes
     ----------
+    preset
+        ``"default"``: one convolution shared by overlapping windows over packed cells, mean pooling.
+        ``"reference"``: the model as published, three encoders and decoders over each spot's own window of array
+        positions. `AestetikSettings.reference` also sets the published numbers.
     window
-        Side of the neighbourhood grid, in spots; odd, 1 to 9. 1 means no spatial context.
+        Side of the neighbourhood grid, in cells; odd, 1 to 9. 1 means no spatial context.
     morphology_weight
         The paper's alpha, 0 (expression alone) to 3 (morphology alone).
     n_latent
@@ -37,6 +50,8 @@ class AestetikSettings:
     triplet_labels
         What names the groups that positives and negatives are drawn from: ``"tied"``, a tied-covariance
         Gaussian mixture over neighbourhood means, or ``"kmeans"``, K-Means over single spots as in the paper.
+    multi_triplet
+        Whether a spot is compared with every other group in each step, or with one, drawn at random.
     precision
         Lightning's precision of the training: ``"32-true"``, ``"bf16-mixed"`` and so on.
     device
@@ -48,6 +63,7 @@ class AestetikSettings:
         If a value has the wrong type or is impossible.
     """
 
+    preset: Literal["default", "reference"] = "default"
     window: int = 5
     morphology_weight: float = 1.5
     n_latent: int = 16
@@ -57,6 +73,7 @@ class AestetikSettings:
     learning_rate: float = 1e-3
     reconstruction: Literal["l1", "mse"] = "l1"
     triplet_labels: TripletLabels = "tied"
+    multi_triplet: bool = True
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -76,10 +93,28 @@ class AestetikSettings:
         if self.learning_rate <= 0:
             raise SettingsError("aestetik.learning_rate", f"is {self.learning_rate}", expected="a number above 0")
 
+    @classmethod
+    def reference(cls, **changes: Any) -> AestetikSettings:
+        """The model as published, with `changes` to single settings."""
+        return cls(**{**REFERENCE_VALUES, **changes})
+
+    def identity(self) -> dict[str, Any]:
+        """What a trained model follows from.
+
+        The device is left out, and so are added settings at their defaults: models that were trained before
+        these existed are still what the settings ask for.
+        """
+        values = asdict(self)
+        defaults = {field.name: field.default for field in fields(self)}
+        unchanged = {name for name in _ADDED if values[name] == defaults[name]}
+        return {name: value for name, value in values.items() if name not in unchanged | {"device"}}
+
 
 def _typed(name: str, value: Any, kind: Any) -> Any:
-    """`value` as `kind` (int, float or a Literal) has it."""
-    if kind is int:
+    """`value` as `kind` (bool, int, float or a Literal) has it."""
+    if kind is bool:
+        fits, expected = isinstance(value, bool), "true or false"
+    elif kind is int:
         fits, expected = isinstance(value, Integral) and not isinstance(value, bool), "a whole number"
     elif kind is float:
         fits = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from stalign_core.aestetik.checkpoint import read_checkpoint, write_checkpoint
 from stalign_core.aestetik.loss import reconstruction_loss, triplet_loss, weighted_total
-from stalign_core.aestetik.network import Autoencoder
 from stalign_core.aestetik.settings import AestetikSettings
-from stalign_core.aestetik.triplets import draw_triplets
-from stalign_core.aestetik.windows import WindowTable, make_batch
+from stalign_core.aestetik.triplets import draw_single_triplets, draw_triplets
+from stalign_core.aestetik.views import Views
 from stalign_core.progress import Progress
 
 TERMS = ("expression_reconstruction", "expression_triplet", "morphology_reconstruction", "morphology_triplet")
-TILE = 8
-"""Side, in cells, of the tiles that batches are made of: neighbours share a batch, so little is convolved twice."""
 WEIGHT_DECAY = 1e-6
 
 
@@ -30,51 +26,34 @@ class TrainingData:
 
     Attributes
     ----------
-    channels
-        (n + 1, c) scaled channels, expression first; the last row is zero.
-    targets
-        (n, c) what is reconstructed.
+    views
+        What the network sees of the n spots.
     n_expression
-        How many of the c channels are expression.
+        How many of the channels are expression.
     expression_labels, morphology_labels
         (n,) groups that triplets are drawn from; -1 where the modality is missing.
     n_labels
         How many groups there are.
     has_morphology
         (n,) bool.
-    table
-        Windows of the spots.
-    tiles
-        (n, 3) sample code and packed row and column of each spot.
     """
 
-    channels: Tensor
-    targets: Tensor
+    views: Views
     n_expression: int
     expression_labels: Tensor
     morphology_labels: Tensor
     n_labels: int
     has_morphology: Tensor
-    table: WindowTable
-    tiles: Tensor
-
-    @property
-    def n_spots(self) -> int:
-        """Spots in training."""
-        return len(self.targets)
 
     def to(self, device: torch.device) -> TrainingData:
-        """The same data on `device`; tiles stay, because batches are planned on the CPU."""
+        """The same data on `device`."""
         return TrainingData(
-            self.channels.to(device),
-            self.targets.to(device),
+            self.views.to(device),
             self.n_expression,
             self.expression_labels.to(device),
             self.morphology_labels.to(device),
             self.n_labels,
             self.has_morphology.to(device),
-            self.table.to(device),
-            self.tiles,
         )
 
 
@@ -85,35 +64,12 @@ class History:
     epochs: list[dict[str, float]] = field(default_factory=list)
 
 
-def tile_batches(tiles: Tensor, batch_size: int, generator: Generator) -> Iterator[Tensor]:
-    """Batches that name every spot once: random tiles of all samples, the tiling shifted at random.
-
-    Parameters
-    ----------
-    tiles
-        (n, 3) sample code, packed row and packed column.
-    batch_size
-        About how many spots a batch has; batches differ by at most one spot.
-    generator
-        Source of shift and order.
-    """
-    shift = torch.randint(TILE, (2,), generator=generator)
-    cell = torch.cat([tiles[:, :1], (tiles[:, 1:] + shift) // TILE], dim=1)
-    extent = cell.amax(dim=0) + 1
-    key = (cell[:, 0] * extent[1] + cell[:, 1]) * extent[2] + cell[:, 2]
-    names, tile = torch.unique(key, return_inverse=True)
-    order = torch.argsort(torch.randperm(len(names), generator=generator)[tile], stable=True)
-    n_batches = max(1, round(len(tiles) / batch_size))
-    yield from order.tensor_split(n_batches)
-
-
 def training_step(
     model: Any, data: TrainingData, spots: Tensor, settings: AestetikSettings, generator: Generator
 ) -> tuple[Tensor, Tensor]:
     """The loss of one batch, and its four terms, in the order of `TERMS`."""
-    batch = make_batch(data.table, spots)
-    latent, decoded = model(data.channels, data.table, batch)
-    target = data.targets[spots]
+    latent, decoded, target = data.views.reconstruct(model, spots, generator)
+    draw = draw_triplets if settings.multi_triplet else draw_single_triplets
     split = data.n_expression
     everywhere = torch.ones_like(spots, dtype=torch.bool)
     terms = []
@@ -125,13 +81,13 @@ def training_step(
             terms += [latent.new_zeros(()), latent.new_zeros(())]
             continue
         terms.append(reconstruction_loss(decoded[:, part], target[:, part], present, settings.reconstruction))
-        terms.append(triplet_loss(latent, draw_triplets(labels[spots], data.n_labels, generator)))
+        terms.append(triplet_loss(latent, draw(labels[spots], data.n_labels, generator)))
     loss = weighted_total(settings.morphology_weight, (terms[0], terms[1]), (terms[2], terms[3]))
     return loss, torch.stack(terms).detach()
 
 
 def train(
-    model: Autoencoder,
+    model: nn.Module,
     data: TrainingData,
     settings: AestetikSettings,
     generator: Generator,
@@ -144,13 +100,13 @@ def train(
     Parameters
     ----------
     model
-        Fresh autoencoder.
+        Fresh network.
     data
         Training data, on the CPU.
     settings
         The model's settings.
     generator
-        Source of batches and triplets, on the CPU.
+        Source of batches, dropout and triplets, on the CPU.
     progress
         Told the loss terms after each epoch.
     checkpoint
@@ -172,7 +128,7 @@ def train(
     for epoch in range(len(history.epochs), settings.epochs):
         totals = torch.zeros(len(TERMS), device=fabric.device)
         n_batches = 0
-        for spots in tile_batches(data.tiles, settings.batch_size, generator):
+        for spots in data.views.batches(settings.batch_size, generator):
             loss, terms = training_step(wrapped, placed, spots.to(fabric.device), settings, generator)
             wrapped_optimiser.zero_grad()
             fabric.backward(loss)

@@ -46,6 +46,25 @@ def draw_triplets(labels: Tensor, n_labels: int, generator: Generator) -> Triple
     Triplets with m = n_labels - 1. A positive is never the anchor itself. A comparison is not valid where the
     batch lacks another spot of the anchor's label or any spot of the negative's.
     """
+    others = torch.arange(n_labels - 1, device=labels.device)
+    others = others + (others >= labels.clamp(min=0)[:, None])
+    return _drawn(labels, others, n_labels, generator)
+
+
+def draw_single_triplets(labels: Tensor, n_labels: int, generator: Generator) -> Triplets:
+    """For each anchor, one negative of one other label, drawn evenly, and one positive of its own.
+
+    Parameters, and what is not valid, are those of `draw_triplets`; m = 1, or 0 where there is but one label.
+    """
+    n_comparisons = min(1, n_labels - 1)
+    draws = torch.rand(len(labels), n_comparisons, generator=generator).to(labels.device)
+    other = _scale(draws, torch.full_like(labels, n_labels - 1)[:, None])
+    other = other + (other >= labels.clamp(min=0)[:, None])
+    return _drawn(labels, other, n_labels, generator)
+
+
+def _drawn(labels: Tensor, others: Tensor, n_labels: int, generator: Generator) -> Triplets:
+    """A negative of each of an anchor's `others` (b, m), and as many positives."""
     device = labels.device
     n_spots = len(labels)
     sorted_labels, order = torch.sort(labels, stable=True)
@@ -53,21 +72,19 @@ def draw_triplets(labels: Tensor, n_labels: int, generator: Generator) -> Triple
     first, count = edges[:-1], edges.diff()
     rank = torch.empty_like(order)
     rank[order] = torch.arange(n_spots, device=device)
-    draws = torch.rand(2, n_spots, n_labels - 1, generator=generator).to(device)
+    draws = torch.rand(2, *others.shape, generator=generator).to(device)
 
     own = labels.clamp(min=0)[:, None]
-    n_others = count[own] - 1
-    step = 1 + _scale(draws[0], n_others)
+    n_alike = count[own] - 1
+    step = 1 + _scale(draws[0], n_alike)
     # A step from the anchor's own place around the ring of its label never comes back to it.
     place = first[own] + (rank[:, None] - first[own] + step) % count[own].clamp(min=1)
     positive = order[place.clamp(0, n_spots - 1)]
 
-    other = torch.arange(n_labels - 1, device=device)
-    other = other + (other >= own)
-    place = first[other] + _scale(draws[1], count[other])
+    place = first[others] + _scale(draws[1], count[others])
     negative = order[place.clamp(max=n_spots - 1)]
 
-    valid = (labels[:, None] >= 0) & (n_others > 0) & (count[other] > 0)
+    valid = (labels[:, None] >= 0) & (n_alike > 0) & (count[others] > 0)
     return Triplets(positive, negative, valid)
 
 

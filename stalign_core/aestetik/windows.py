@@ -88,6 +88,19 @@ def build_windows(lattice: NDArray[np.int32], sample: NDArray[np.int64], window:
     InputDataError
         If two spots of a sample share a cell.
     """
+    neighbors = sample_windows(lattice, sample, window)
+    kernel = min(KERNEL, window)
+    return WindowTable(
+        torch.from_numpy(_middle(neighbors, window, kernel)),
+        torch.from_numpy(_middle(neighbors, window, window - kernel + 1)),
+    )
+
+
+def sample_windows(lattice: NDArray[np.int32], sample: NDArray[np.int64], window: int) -> NDArray[np.int64]:
+    """Spots in the windows of all samples: (n, window * window) in row-major order, n for an empty cell.
+
+    Parameters and errors are those of `build_windows`.
+    """
     n_spots = len(lattice)
     neighbors = np.full((n_spots, window * window), n_spots, dtype=np.int64)
     for code in np.unique(sample):
@@ -97,11 +110,7 @@ def build_windows(lattice: NDArray[np.int32], sample: NDArray[np.int64], window:
             raise InputDataError(f"lattice of sample {code}", "has two spots in one cell", expected="one spot per cell")
         local = window_neighbors(cells, window)
         neighbors[members] = np.where(local >= 0, members[local], n_spots)
-    kernel = min(KERNEL, window)
-    return WindowTable(
-        torch.from_numpy(_middle(neighbors, window, kernel)),
-        torch.from_numpy(_middle(neighbors, window, window - kernel + 1)),
-    )
+    return neighbors
 
 
 def _middle(neighbors: NDArray[np.int64], window: int, side: int) -> NDArray[np.int64]:

@@ -113,7 +113,12 @@ def place_section(
     kind = SampleFacts.from_dict(section.uns[keys.STALIGN]).lattice
     lattice, positions = spot_cells(section.obs, section.obsm[keys.SPATIAL], kind)
     embedding = reference.model.embed(
-        corrected, morphology_corrected, lattice, np.zeros(section.n_obs, dtype=np.int64), has_morphology
+        corrected,
+        morphology_corrected,
+        lattice,
+        np.zeros(section.n_obs, dtype=np.int64),
+        has_morphology,
+        np.full(section.n_obs, kind == "hexagonal"),
     )
     assigned = reference.assigner.assign(embedding)
     domain = _refined(assigned.domain, positions, reference.refine_neighbors)

@@ -38,7 +38,7 @@ def test_the_platform_holds_no_mathematics() -> None:
 
 def test_aestetik_needs_torch_numpy_and_lightning_alone() -> None:
     allowed = {"torch", "numpy", "lightning", "safetensors", "stalign_core", "__future__", *sys.stdlib_module_names}
-    for path in (ROOT / "stalign_core" / "aestetik").glob("*.py"):
+    for path in (ROOT / "stalign_core" / "aestetik").rglob("*.py"):
         packages = {name.split(".")[0] for name in imported_modules(path)}
         assert packages <= allowed, path
 

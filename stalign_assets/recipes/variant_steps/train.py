@@ -18,12 +18,7 @@ _MODEL_FOLDER: Final = "model"
 
 def model_settings(variant: str, context: KeyContext) -> Mapping[str, Any]:
     """The model's settings, and K, which decides how triplets are drawn."""
-    from dataclasses import asdict
-
-    chosen = asdict(context.settings.aestetik_of(variant))
-    # Where a model is trained does not change what it is.
-    del chosen["device"]
-    return {"aestetik": chosen, "n_domains": n_domains_of(context)}
+    return {"aestetik": context.settings.aestetik_of(variant).identity(), "n_domains": n_domains_of(context)}
 
 
 def _model_inputs(task: Task, variant: str) -> tuple[Rows, dict[str, np.ndarray[Any, Any]]]:
@@ -35,8 +30,18 @@ def _model_inputs(task: Task, variant: str) -> tuple[Rows, dict[str, np.ndarray[
         "morphology": rows.stack(features, "morphology/"),
         "has_morphology": rows.stack(features, "has_morphology/"),
         "lattice": grids_of(task, rows)["lattice"],
+        "hexagonal": _hexagonal(task, rows),
         "sample": rows.sample_codes,
     }
+
+
+def _hexagonal(task: Task, rows: Rows) -> np.ndarray[Any, Any]:
+    """Whether each spot lies on a hexagonal array; the grids, which depend on it, stand for it in the key."""
+    import numpy as np
+
+    kinds = [task.of_donor(RAW, donor).manifest.summary["samples"][sample]["lattice"] for donor, sample in rows.spans]
+    sizes = [span.stop - span.start for span in rows.spans.values()]
+    return np.repeat([kind == "hexagonal" for kind in kinds], sizes)
 
 
 def train(variant: str, task: Task) -> None:
