@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from stalign_core.aestetik.triplets import draw_triplets
+from stalign_core.aestetik.triplets import draw_single_triplets, draw_triplets
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -64,3 +64,39 @@ def test_partners_are_drawn_evenly():
 
 def test_one_label_gives_no_comparisons():
     assert draw_triplets(torch.zeros(4, dtype=torch.long), 1, _generator()).positive.shape == (4, 0)
+
+
+def test_single_triplets_have_one_comparison_per_anchor_with_another_label():
+    labels = torch.tensor([2, 0, 1, 0, 2, 1, 0])
+    for seed in range(10):
+        triplets = draw_single_triplets(labels, 3, _generator(seed))
+        assert triplets.positive.shape == triplets.negative.shape == triplets.valid.shape == (7, 1)
+        assert triplets.valid.all()
+        assert (labels[triplets.positive[:, 0]] == labels).all()
+        assert (labels[triplets.negative[:, 0]] != labels).all()
+        assert (triplets.positive[:, 0] != torch.arange(7)).all()
+
+
+def test_the_other_label_of_single_triplets_is_drawn_evenly():
+    labels = torch.tensor([0] * 2 + [1] * 2 + [2] * 20)
+    seen = torch.zeros(3)
+    generator = _generator()
+    for _ in range(4000):
+        seen[labels[draw_single_triplets(labels, 3, generator).negative[0, 0]]] += 1
+    # Binomial deviation of a share of 1/2 over 4,000 draws is .008: labels are drawn evenly, not spots.
+    assert torch.allclose(seen / 4000, torch.tensor([0.0, 0.5, 0.5]), atol=0.04)
+
+
+def test_a_single_triplet_with_an_absent_label_is_invalid():
+    labels = torch.tensor([0, 0, 2, 2])
+    seen = set()
+    for seed in range(20):
+        triplets = draw_single_triplets(labels, 3, _generator(seed))
+        negative = labels[triplets.negative[0, 0]].item()
+        assert not triplets.valid[0, 0] or negative == 2
+        seen.add(bool(triplets.valid[0, 0]))
+    assert seen == {True, False}
+
+
+def test_one_label_gives_no_single_triplets():
+    assert draw_single_triplets(torch.zeros(4, dtype=torch.long), 1, _generator()).positive.shape == (4, 0)
