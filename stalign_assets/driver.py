@@ -73,6 +73,7 @@ def bring_up_to_date(request: Request, console: Console | None = None) -> Report
     """
     study = open_study(request.study)
     _check_names(request, study)
+    _check_encoders(request, study)
     with naming_full_disk(str(study.folder), "the run could not go on"):
         return _bring_up_to_date(request, _with_n_domains(request, study), console or Silent())
 
@@ -273,3 +274,12 @@ def _check_names(request: Request, study: Study) -> None:
         for name in given:
             if name not in known:
                 raise SettingsError(kind, f"'{name}' is not known", expected="some of " + ", ".join(known))
+
+
+def _check_encoders(request: Request, study: Study) -> None:
+    """Find a misspelt timm model before anything is read: timm, which the run loads anyway, knows the names."""
+    from stalign_core.morphology.encoders import record_of
+
+    for variant in request.variants or tuple(study.settings.variants):
+        encoder = study.settings.variants[variant].encoder
+        record_of(study.settings.encoders[encoder].model, f"{study.folder / SETTINGS_FILE}, encoders.{encoder}.model")

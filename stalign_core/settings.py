@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -270,6 +270,7 @@ class Settings(_Section):
                 "variants", "is empty", expected="one or more", remedy="remove the line to get the default variants"
             )
         _check_variant_names(self.variants)
+        _check_encoders(self.encoders)
         for name, variant in self.variants.items():
             self._check_variant(name, variant)
         return self
@@ -320,6 +321,16 @@ def _check_variant_names(names: Iterable[str]) -> None:
     for name in names:
         if name in FEATURE_NAMES:
             raise SettingsError(f"variants.{name}", "takes a built-in name", remedy="choose another name")
+
+
+def _check_encoders(encoders: Mapping[str, EncoderSettings]) -> None:
+    """The registry is loaded only for other models than the default one."""
+    others = {name: encoder.model for name, encoder in encoders.items() if encoder.model != EncoderSettings().model}
+    if others:
+        from stalign_core.morphology.encoders.records import check_model_name
+
+        for name, model in others.items():
+            check_model_name(model, f"encoders.{name}.model")
 
 
 def _check_signs(kind: str, names: Iterable[str]) -> None:

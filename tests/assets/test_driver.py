@@ -101,6 +101,14 @@ def test_the_cohort_is_not_integrated_over_donors_whose_samples_are_stale(study:
     assert run(study, donors="P01", variants="uncorrected").exit_code == 0
 
 
+def test_a_misspelt_timm_model_is_found_before_anything_is_read(new_study: Callable[[str], Path]) -> None:
+    folder = new_study("sample,donor,path\nP01_S1,P01,P01_S1\n")
+    set_value(folder / "study.toml", "encoders", "texture", {"model": "timm:resnet_18"})
+    with pytest.raises(SettingsError, match=r"study\.toml, encoders\.texture\.model: timm .* no model 'resnet_18'"):
+        run(folder)
+    assert not list(open_study(folder).store.artifacts())
+
+
 # What a failure leaves standing
 
 

@@ -100,6 +100,7 @@ def test_settings_survive_json_which_a_run_keeps_them_as() -> None:
         ("aestetik = 5", "aestetik", "is 5", "a table of settings"),
         ("[variants.a]\ncorrection = 'combat'", "variants.a.correction", "is 'combat'", "'uncorrected', 'harmony'"),
         ("[variants.a]\nencoder = 'uni'", "variants.a.encoder", "'uni' is not an encoder", "one of texture"),
+        ("[encoders.e]\nmodel = 'inception_v4'", "encoders.e.model", "'inception_v4' is not", "texture, inception_v3"),
         ("[variants.a]\nrepresentation = 'm'", "variants.a.representation", "'m' is not a repr", "one of pca"),
         ("[variants.a.aestetik]\nwindow = 4", "variants.a.aestetik.window", "is 4", "an odd number from 1 to 9"),
         ("[variants.a.aestetik]\nwindw = 4", "variants.a.aestetik.windw", "is not a setting", ""),
@@ -170,6 +171,15 @@ def test_a_variant_changes_the_model_for_itself_alone() -> None:
 def test_a_whole_number_where_a_fraction_may_stand_is_the_same_setting() -> None:
     whole, fraction = (parse_settings({"aestetik": {"morphology_weight": weight}}) for weight in (2, 2.0))
     assert repr(whole.aestetik) == repr(fraction.aestetik)
+
+
+def test_a_misspelt_encoder_is_told_what_was_perhaps_meant(tmp_path: Path) -> None:
+    error = fault_of(tmp_path, "[encoders.e]\nmodel = 'uni2h'")
+    assert error.line.endswith(
+        "encoders.e.model: 'uni2h' is not an encoder; "
+        "expected texture, inception_v3, uni2_h or timm:<model name>; did you mean 'uni2_h'?"
+    )
+    assert fault_of(tmp_path, "[encoders.e]\nmodel = 'something'").remedy == ""
 
 
 def test_an_empty_path_of_weights_means_none() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
 from typing import Any, Final, Literal
 
 from stalign_core.errors import EncoderError, SettingsError
@@ -135,6 +137,23 @@ RECORDS: Final[dict[str, EncoderRecord]] = {
 }
 
 
+def check_model_name(model: str, setting: str) -> None:
+    """Refuse what is neither a registered encoder nor ``timm:`` with a name; timm is not asked for it.
+
+    Raises
+    ------
+    SettingsError
+        Naming the registered encoder that was perhaps meant.
+    """
+    if model not in RECORDS and not model.startswith(TIMM_PREFIX):
+        raise SettingsError(
+            setting,
+            f"'{model}' is not an encoder",
+            expected=", ".join(RECORDS) + f" or {TIMM_PREFIX}<model name>",
+            remedy=_perhaps(model, RECORDS),
+        )
+
+
 def record_of(model: str, setting: str = "encoders, model") -> EncoderRecord:
     """The record of a registered encoder, or of a timm model by ``timm:<name>`` with its own data settings.
 
@@ -152,15 +171,14 @@ def record_of(model: str, setting: str = "encoders, model") -> EncoderRecord:
     EncoderError
         If the timm model does not take square RGB images.
     """
-    if model in RECORDS:
-        return RECORDS[model]
-    if model.startswith(TIMM_PREFIX):
-        return _timm_record(model, setting)
-    raise SettingsError(
-        setting,
-        f"'{model}' is not an encoder",
-        expected=", ".join(RECORDS) + f" or {TIMM_PREFIX}<model name>",
-    )
+    check_model_name(model, setting)
+    return RECORDS[model] if model in RECORDS else _timm_record(model, setting)
+
+
+def _perhaps(name: str, known: Iterable[str]) -> str:
+    """What was perhaps meant by a name that is not known."""
+    close = get_close_matches(name, list(known))
+    return f"did you mean {' or '.join(repr(each) for each in close)}?" if close else ""
 
 
 def _timm_record(model: str, setting: str) -> EncoderRecord:
@@ -173,6 +191,7 @@ def _timm_record(model: str, setting: str) -> EncoderRecord:
             setting,
             f"timm {timm.__version__} has no model '{architecture}'",
             expected="a name that timm.list_models() gives",
+            remedy=_perhaps(architecture, timm.list_models()),
         )
     try:
         with torch.device("meta"):

@@ -71,6 +71,9 @@ def test_an_unknown_encoder_and_an_unknown_timm_model_are_named() -> None:
         record_of("resnet", "encoders.mine.model")
     with pytest.raises(SettingsError, match="no model 'no_such_model'"):
         record_of("timm:no_such_model")
+    with pytest.raises(SettingsError, match=r"encoders\.mine\.model: timm .* has no model 'resnet_18'") as caught:
+        record_of("timm:resnet_18", "encoders.mine.model")
+    assert caught.value.remedy.startswith("did you mean 'resnet18'")
 
 
 def test_a_timm_record_carries_the_models_own_data_settings() -> None:
