@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -100,7 +102,23 @@ def _sub_table(value: Any) -> Table:
 
 def _entries(section: Any) -> list[tuple[str, Any, str]]:
     if is_dataclass(section):
-        return [(entry.name, getattr(section, entry.name), "") for entry in fields(section)]
+        described = _described_attributes(type(section))
+        return [(entry.name, getattr(section, entry.name), described.get(entry.name, "")) for entry in fields(section)]
     return [
         (name, getattr(section, name), field.description or "") for name, field in type(section).model_fields.items()
     ]
+
+
+def _described_attributes(kind: type) -> dict[str, str]:
+    """What the section ``Attributes`` of a class's docstring says of each, as one line without quoting signs."""
+    _, _, attributes = (inspect.getdoc(kind) or "").partition("Attributes\n----------\n")
+    described: dict[str, list[str]] = {}
+    names: list[str] = []
+    for line in re.split(r"\n\n(?=\S.*\n-+\n)", attributes)[0].splitlines():
+        if line[:1].isspace():
+            for name in names:
+                described[name].append(line.strip())
+        elif line:
+            names = [name.strip() for name in line.partition(" : ")[0].split(",")]
+            described |= {name: [] for name in names}
+    return {name: " ".join(lines).replace("`", "").removesuffix(".") for name, lines in described.items()}

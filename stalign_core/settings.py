@@ -192,7 +192,7 @@ class MetricSettings(_Section):
 class VariantSettings(_Section):
     """One choice of representation, encoder, correction method and weights, by name."""
 
-    correction: CorrectionMethod = "harmony"
+    correction: CorrectionMethod = Field("harmony", description="uncorrected, harmony, scanorama or scvi")
     representation: str = Field("pca", description="pca, or a name under [representations]")
     encoder: str = Field("texture", description="a name under [encoders]")
     aestetik: dict[str, Any] = Field(

@@ -63,9 +63,15 @@ def test_the_written_file_names_and_explains_every_setting() -> None:
         "study_version = 1 # layout",
         "min_spots = 50 # a section with fewer spots fails its check",
         '# weights = ""  # local checkpoint',
-        "window = 5",
+        "window = 5 # Side of the neighbourhood grid, in cells; odd, 1 to 9. 1 means no spatial context\n",
+        'reconstruction = "l1" # "l1" as the reference program has it, "mse" as the paper has it\n',
     ):
         assert line in text
+
+
+def test_every_value_of_the_written_file_has_its_comment() -> None:
+    bare = [line for line in settings_text(Settings()).splitlines() if line and line[0] not in "[#" and "#" not in line]
+    assert bare == []
 
 
 def test_settings_survive_json_which_a_run_keeps_them_as() -> None:
