@@ -106,8 +106,7 @@ class Aestetik:
         with one_thread():
             data = self._training_data(given, n_domains)
             self._model = self._new_model(generator)
-            history = train(self._model, data, self.settings, generator, progress or silent, checkpoint, identity)
-        self.history = history.epochs
+            self.history = train(self._model, data, self.settings, generator, progress or silent, checkpoint, identity)
         return self
 
     def embed(

@@ -68,8 +68,10 @@ class LatticeViews:
         return 65_536
 
     def to(self, device: torch.device) -> LatticeViews:
-        """The same views on `device`; tiles stay, because batches are planned on the CPU."""
-        return LatticeViews(self.channels.to(device), self.nearby.to(device), self.table.to(device), self.tiles)
+        """The same views on `device`."""
+        return LatticeViews(
+            self.channels.to(device), self.nearby.to(device), self.table.to(device), self.tiles.to(device)
+        )
 
     def batches(self, batch_size: int, generator: Generator) -> Iterator[Tensor]:
         """Random tiles of all samples."""
@@ -102,11 +104,11 @@ def tile_batches(tiles: Tensor, batch_size: int, generator: Generator) -> Iterat
     generator
         Source of shift and order.
     """
-    shift = torch.randint(TILE, (2,), generator=generator)
+    shift = torch.randint(TILE, (2,), generator=generator, device=tiles.device)
     cell = torch.cat([tiles[:, :1], (tiles[:, 1:] + shift) // TILE], dim=1)
     extent = cell.amax(dim=0) + 1
     key = (cell[:, 0] * extent[1] + cell[:, 1]) * extent[2] + cell[:, 2]
     names, tile = torch.unique(key, return_inverse=True)
-    order = torch.argsort(torch.randperm(len(names), generator=generator)[tile], stable=True)
+    order = torch.argsort(torch.randperm(len(names), generator=generator, device=tiles.device)[tile], stable=True)
     n_batches = max(1, round(len(tiles) / batch_size))
     yield from order.tensor_split(n_batches)

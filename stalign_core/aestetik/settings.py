@@ -17,7 +17,7 @@ REFERENCE_VALUES: Final[Mapping[str, Any]] = MappingProxyType(
     {"preset": "reference", "epochs": 100, "batch_size": 8192, "triplet_labels": "kmeans"}
 )
 """What the reference preset sets unless told otherwise; the rest is as in the default."""
-_ADDED: Final = ("preset", "multi_triplet")
+_ADDED: Final = ("preset", "multi_triplet", "devices")
 """Settings that the first models did not have: at their defaults they change nothing."""
 
 
@@ -56,6 +56,8 @@ class AestetikSettings:
         Lightning's precision of the training: ``"32-true"``, ``"bf16-mixed"`` and so on.
     device
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    devices
+        How many of them share a training, each with its part of every batch; on the CPU, processes.
 
     Raises
     ------
@@ -76,6 +78,7 @@ class AestetikSettings:
     multi_triplet: bool = True
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = 1
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(AestetikSettings).items():
@@ -87,7 +90,7 @@ class AestetikSettings:
             raise SettingsError(
                 "aestetik.morphology_weight", f"is {self.morphology_weight}", expected="a number from 0 to 3"
             )
-        for name in ("n_latent", "n_hidden", "epochs", "batch_size"):
+        for name in ("n_latent", "n_hidden", "epochs", "batch_size", "devices"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"aestetik.{name}", f"is {getattr(self, name)}", expected="at least 1")
         if self.learning_rate <= 0:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -15,6 +15,9 @@ from stalign_core.aestetik.settings import AestetikSettings
 from stalign_core.aestetik.triplets import draw_single_triplets, draw_triplets
 from stalign_core.aestetik.views import Views
 from stalign_core.progress import Progress
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 TERMS = ("expression_reconstruction", "expression_triplet", "morphology_reconstruction", "morphology_triplet")
 WEIGHT_DECAY = 1e-6
@@ -57,13 +60,6 @@ class TrainingData:
         )
 
 
-@dataclass
-class History:
-    """Mean loss terms of each epoch so far."""
-
-    epochs: list[dict[str, float]] = field(default_factory=list)
-
-
 def training_step(
     model: Any, data: TrainingData, spots: Tensor, settings: AestetikSettings, generator: Generator
 ) -> tuple[Tensor, Tensor]:
@@ -94,8 +90,8 @@ def train(
     progress: Progress,
     checkpoint: Path | None,
     identity: str,
-) -> History:
-    """Train `model` in place; leaves it on the CPU, in evaluation mode.
+) -> list[dict[str, float]]:
+    """Train `model` in place on one device or several; leaves it on the CPU, in evaluation mode.
 
     Parameters
     ----------
@@ -114,33 +110,84 @@ def train(
         ignored and replaced.
     identity
         Hash of everything the training follows from.
+
+    Returns
+    -------
+    Mean loss terms of each epoch.
     """
     from lightning.fabric import Fabric
 
-    fabric = Fabric(accelerator=settings.device, devices=1, precision=settings.precision)
+    if settings.devices > 1:
+        from stalign_core.aestetik.distributed import train_on_several
+
+        history = train_on_several(model, data, settings, generator, progress, checkpoint, identity)
+    else:
+        fabric = Fabric(accelerator=settings.device, devices=1, precision=settings.precision)
+        history = run_epochs(fabric, model, data, settings, generator, progress, checkpoint, identity)
+    model.cpu().eval()
+    return history
+
+
+def run_epochs(
+    fabric: Fabric,
+    model: nn.Module,
+    data: TrainingData,
+    settings: AestetikSettings,
+    generator: Generator,
+    progress: Progress,
+    checkpoint: Path | None,
+    identity: str,
+) -> list[dict[str, float]]:
+    """What each process of a training does: its share of every batch, on its own device.
+
+    All processes hold the same `generator` in the same state and plan the same batches from it. `checkpoint` and
+    `progress` are used by the first process alone; all of them continue from the checkpoint.
+    """
+    generator = _on_device(generator, fabric.device)
     optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, weight_decay=WEIGHT_DECAY, amsgrad=True)
     wrapped, wrapped_optimiser = fabric.setup(model, optimiser)
-    history = History()
+    history: list[dict[str, float]] = []
     if checkpoint is not None:
-        read_checkpoint(checkpoint, identity, model, optimiser, generator, history.epochs)
+        identity = f"{identity} on {fabric.device.type}"
+        read_checkpoint(checkpoint, identity, model, optimiser, generator, history)
+        fabric.barrier()  # Nobody writes a new checkpoint before everybody has read the old one.
     placed = data.to(fabric.device)
     wrapped.train()
-    for epoch in range(len(history.epochs), settings.epochs):
+    for epoch in range(len(history), settings.epochs):
+        draws = _own_draws(fabric, generator)
         totals = torch.zeros(len(TERMS), device=fabric.device)
         n_batches = 0
-        for spots in data.views.batches(settings.batch_size, generator):
-            loss, terms = training_step(wrapped, placed, spots.to(fabric.device), settings, generator)
+        for batch in placed.views.batches(settings.batch_size, generator):
+            spots = batch.tensor_split(fabric.world_size)[fabric.global_rank]
+            loss, terms = training_step(wrapped, placed, spots, settings, draws)
             wrapped_optimiser.zero_grad()
             fabric.backward(loss)
             wrapped_optimiser.step()
             totals += terms
             n_batches += 1
-        history.epochs.append(dict(zip(TERMS, (totals / n_batches).tolist(), strict=True)))
-        if checkpoint is not None:
-            write_checkpoint(checkpoint, identity, model, optimiser, generator, history.epochs)
-        progress(describe(history.epochs[-1]), epoch + 1, settings.epochs)
-    model.cpu().eval()
+        means = fabric.all_reduce(totals / n_batches, reduce_op="mean")
+        history.append(dict(zip(TERMS, means.tolist(), strict=True)))
+        if fabric.is_global_zero:
+            if checkpoint is not None:
+                write_checkpoint(checkpoint, identity, model, optimiser, generator, history)
+            progress(describe(history[-1]), epoch + 1, settings.epochs)
     return history
+
+
+def _on_device(generator: Generator, device: torch.device) -> Generator:
+    """`generator`, or one on `device` that follows from it: draws are made where they are used."""
+    if device.type == "cpu":
+        return generator
+    seed = int(torch.randint(2**62, (1,), generator=generator))
+    return Generator(device).manual_seed(seed)
+
+
+def _own_draws(fabric: Fabric, generator: Generator) -> Generator:
+    """A process's source of triplets and dropout: `generator` itself where it is alone, else one of its own."""
+    if fabric.world_size == 1:
+        return generator
+    common = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
+    return Generator(fabric.device).manual_seed(common + fabric.global_rank)
 
 
 def describe(terms: dict[str, float]) -> str:

@@ -39,7 +39,7 @@ def draw_triplets(labels: Tensor, n_labels: int, generator: Generator) -> Triple
     n_labels
         K; each anchor gets K - 1 comparisons.
     generator
-        Source of the draws, on the CPU.
+        Source of the draws, on the device of the labels.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def draw_single_triplets(labels: Tensor, n_labels: int, generator: Generator) ->
     Parameters, and what is not valid, are those of `draw_triplets`; m = 1, or 0 where there is but one label.
     """
     n_comparisons = min(1, n_labels - 1)
-    draws = torch.rand(len(labels), n_comparisons, generator=generator).to(labels.device)
+    draws = torch.rand(len(labels), n_comparisons, generator=generator, device=labels.device)
     other = _scale(draws, torch.full_like(labels, n_labels - 1)[:, None])
     other = other + (other >= labels.clamp(min=0)[:, None])
     return _drawn(labels, other, n_labels, generator)
@@ -72,7 +72,7 @@ def _drawn(labels: Tensor, others: Tensor, n_labels: int, generator: Generator) 
     first, count = edges[:-1], edges.diff()
     rank = torch.empty_like(order)
     rank[order] = torch.arange(n_spots, device=device)
-    draws = torch.rand(2, *others.shape, generator=generator).to(device)
+    draws = torch.rand(2, *others.shape, generator=generator, device=device)
 
     own = labels.clamp(min=0)[:, None]
     n_alike = count[own] - 1

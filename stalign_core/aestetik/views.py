@@ -29,17 +29,18 @@ class Views(Protocol):
     def embed_spots(self) -> int: ...
 
     def to(self, device: torch.device) -> Views:
-        """The same views on `device`; what batches are planned from may stay."""
+        """The same views on `device`."""
         ...
 
     def batches(self, batch_size: int, generator: Generator) -> Iterator[Tensor]:
-        """Batches of one epoch, on the CPU, which name every spot once."""
+        """Batches of one epoch, which name every spot once; `generator` is on the device of the views."""
         ...
 
     def reconstruct(self, network: Any, spots: Tensor, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Embeddings (b, n_latent) of `spots`, what is decoded from them, and what should have been.
 
-        The latter two are (b, c) or (b, c, cells), expression first. `generator`, on the CPU, is for dropout.
+        The latter two are (b, c) or (b, c, cells), expression first. `generator` is for dropout, and on the device of
+        the views.
         """
         ...
 

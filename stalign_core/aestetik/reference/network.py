@@ -122,7 +122,7 @@ def median_of_three(first: Tensor, second: Tensor, third: Tensor) -> Tensor:
 
 def kept_channels(values: Tensor, generator: Generator | None) -> Tensor:
     """A factor per row and channel of `values`: 0 for those left out, 1 / (1 - `DROPOUT`) for the others."""
-    kept = torch.rand(values.shape[:2], generator=generator) >= DROPOUT
+    kept = torch.rand(values.shape[:2], generator=generator, device=values.device) >= DROPOUT
     factors = (kept / (1 - DROPOUT)).to(values.device, values.dtype)
     return factors.view(*values.shape[:2], *[1] * (values.dim() - 2))
 

@@ -99,7 +99,7 @@ class WindowViews:
 
     def batches(self, batch_size: int, generator: Generator) -> Iterator[Tensor]:
         """Random spots of all samples, in equal parts of at most `batch_size`."""
-        order = torch.randperm(self.n_spots, generator=generator)
+        order = torch.randperm(self.n_spots, generator=generator, device=self.channels.device)
         yield from order.tensor_split(math.ceil(self.n_spots / batch_size))
 
     def windows(self, spots: Tensor) -> Tensor:
