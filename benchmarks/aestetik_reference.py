@@ -1,13 +1,14 @@
 """The published AESTETIK program beside our presets, on the same features in one run.
 
-usage: aestetik_reference.py FOLDER --peer-python PYTHON [--data dlpfc_br8100] [--sections 151673 ...] [--spots 900]
-                             [--weights 0 1.5] [--window 5] [--seeds 5] [--epochs 100] [--passes 100] [--threads 1]
-                             [--whole-epochs 2]
+usage: aestetik_reference.py FOLDER --peer-python PYTHON [--data dlpfc_br8100] [--sections 151673 ...] [--spots 800]
+                             [--channels 5] [--weights 0 1.5] [--window 5] [--seeds 5]
+                             [--epochs 100] [--passes 100] [--threads 1] [--whole-epochs 2]
 
 FOLDER holds the data set's folder with its samples.csv, whose annotation column names expert labels. PYTHON is an
 interpreter that has `aestetik` 0.3.1. Features (principal components of the whole data set, both corrected by Harmony)
-are computed once; every program gets those of the central band of SPOTS spots of each section (0: all of it), and as
-its number of groups the labels there. Labels are read for this number and for scores alone.
+are computed once; every program gets those of the central band of SPOTS spots of each section (0: all of it), of
+morphology the first CHANNELS, and as its number of groups the labels there. Labels are read for this number and for
+scores alone.
 
 Programs, each in a process of its own with the same number of threads, once per seed 0, 1, ...:
 
@@ -129,6 +130,7 @@ def measure(spots: Spots, program: str, chosen: argparse.Namespace, weight: floa
         found["seconds"] = float(outcome.arrays["seconds"])
         found["epoch"] = float(np.mean(outcome.arrays["epoch_seconds"]))
         found["peak_mb"] = outcome.peak_mb
+        print(f"{program} {weight} seed {seed}: {found}", file=sys.stderr, flush=True)
         for name, value in found.items():
             columns.setdefault(name, []).append(value)
     return {name: np.array(values) for name, values in columns.items()}
@@ -191,7 +193,8 @@ def main() -> None:
     parser.add_argument("--peer-python", required=True)
     parser.add_argument("--data", default="dlpfc_br8100")
     parser.add_argument("--sections", nargs="*", default=["151673"])
-    parser.add_argument("--spots", type=int, default=900)
+    parser.add_argument("--spots", type=int, default=800)
+    parser.add_argument("--channels", type=int, default=5)
     parser.add_argument("--weights", type=float, nargs="*", default=[0.0, 1.5])
     parser.add_argument("--window", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=5)
@@ -205,6 +208,7 @@ def main() -> None:
         [sections[name][central_band(positions[sections[name]], chosen.spots)] for name in chosen.sections]
     )
     spots = whole.part(rows)
+    spots = replace(spots, morphology=spots.morphology[:, : chosen.channels])
     counts = zip(*np.unique(spots.label, return_counts=True), strict=True)
     print(f"{len(rows)} spots of {', '.join(chosen.sections)}: {', '.join(f'{n} {name}' for name, n in counts)}")
     for weight in chosen.weights:

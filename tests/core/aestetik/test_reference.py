@@ -29,7 +29,7 @@ def _fitted(settings=QUICK_REFERENCE, seed=0, **changes):
 
 
 def test_embeddings_find_the_stripes():
-    model, arguments = _fitted(replace(QUICK_REFERENCE, epochs=60, n_hidden=32, n_latent=16))
+    model, arguments = _fitted(replace(QUICK_REFERENCE, epochs=25, n_hidden=16, n_latent=16, learning_rate=5e-3))
     embedding = model.embed(**arguments)
     assert embedding.shape == (288, 16)
     assert embedding.dtype == np.float32
