@@ -98,11 +98,15 @@ class EncoderSettings(_Section):
 
     model: str = Field("texture", description="texture, inception_v3, uni2_h, or timm:<model name>")
     weights: str | None = Field(None, description="local checkpoint (.safetensors, .pth, .bin), used offline")
+    revision: str | None = Field(
+        None,
+        description="commit of the hub whose published weights are taken (or a tag, or a branch); empty: its newest",
+    )
 
-    @field_validator("weights", mode="after")
+    @field_validator("weights", "revision", mode="after")
     @classmethod
-    def _none_if_empty(cls, weights: str | None) -> str | None:
-        return weights or None
+    def _none_if_empty(cls, text: str | None) -> str | None:
+        return text or None
 
 
 class RepresentationSettings(_Section):
@@ -325,6 +329,13 @@ def _check_variant_names(names: Iterable[str]) -> None:
 
 def _check_encoders(encoders: Mapping[str, EncoderSettings]) -> None:
     """The registry is loaded only for other models than the default one."""
+    for name, encoder in encoders.items():
+        if encoder.weights and encoder.revision:
+            raise SettingsError(
+                f"encoders.{name}.revision",
+                "is set beside weights, which come from no hub",
+                remedy="remove one of the two",
+            )
     others = {name: encoder.model for name, encoder in encoders.items() if encoder.model != EncoderSettings().model}
     if others:
         from stalign_core.morphology.encoders.records import check_model_name

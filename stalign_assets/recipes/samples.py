@@ -233,10 +233,12 @@ def _morphology_settings(encoder: str, context: KeyContext) -> Mapping[str, Any]
     from stalign_core.morphology.encoders.records import record_of
 
     settings = context.settings
-    model = settings.encoders[encoder].model
+    chosen = settings.encoders[encoder]
     weights = _weights_file(context.study, encoder)
     return {
-        "encoder": record_of(model, f"encoders.{encoder}.model").to_dict(),
+        "encoder": record_of(chosen.model, f"encoders.{encoder}.model").to_dict(),
+        # Absent where none is asked for: weights of which only the hub is known keep the keys that they always had.
+        **({"revision": chosen.revision} if chosen.revision else {}),
         "weights": context.study.fingerprints.record(weights).sha256 if weights else "",
         "patch_diameters": settings.morphology.patch_diameters,
     }

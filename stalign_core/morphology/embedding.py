@@ -32,8 +32,8 @@ class MorphologyEmbedding:
     observed
         (n,) whether a spot has a patch.
     facts
-        Plain JSON values: the encoder's record, device, precision, weights and their SHA-256, the side of a patch
-        in pixels, spots observed and not, patches per second.
+        Plain JSON values: the encoder's record, device, precision, weights with their SHA-256 and, where the hub gave
+        them, their commit, the side of a patch in pixels, spots observed and not, patches per second.
     """
 
     features: NDArray[np.float32]

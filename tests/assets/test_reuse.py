@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from stalign_assets.new_study import create_study
+from stalign_assets.recipes.graph import recipes_of
+from stalign_assets.recipes.recipe import KeyContext
 from stalign_assets.settings_file import set_value
 from stalign_assets.study import open_study
+from stalign_core.settings import parse_settings
+from stalign_core.store.hashing import digest
 from stalign_core.store.store import UNPARTITIONED
-from tests.assets.conftest import run
+from tests.assets.conftest import run, two_donor_sheet
 
 pytestmark = pytest.mark.slow
+
+VIT = {"one": {"encoder": "vit"}}
 
 
 def created_at(folder: Path) -> dict[tuple[str, str], tuple[str, str]]:
@@ -153,3 +161,23 @@ def test_samples_of_one_donor_are_parts(new_study: Callable[[str], Path], tiny_d
     assert raw is not None
     assert set(raw.manifest.summary["samples"]) == {first.sample, second["sample"]}
     assert raw.manifest.summary["parts_reused"] == 1
+
+
+def test_the_key_of_morphology_follows_the_checkpoints_content_and_the_revision(
+    tmp_path: Path, tiny_data: Path
+) -> None:
+    def key_of(**encoder: str) -> str:
+        settings = parse_settings({"encoders": {"vit": {"model": "timm:test_vit", **encoder}}, "variants": VIT})
+        study = replace(created, settings=settings)
+        recipe = recipes_of(settings)["morphology_embeddings/vit"]
+        return digest(dict(recipe.settings(KeyContext(study, "P01", ("P01",), {}))))
+
+    created = create_study(tmp_path / "study", two_donor_sheet(tiny_data))
+    checkpoint = created.folder / "weights.pth"
+    checkpoint.write_bytes(b"one")
+    first = key_of(weights="weights.pth")
+    checkpoint.rename(created.folder / "moved.pth")
+    assert key_of(weights="moved.pth") == first
+    checkpoint.write_bytes(b"two")
+    newest, pinned, other = key_of(), key_of(revision="a" * 40), key_of(revision="b" * 40)
+    assert len({first, key_of(weights="weights.pth"), newest, pinned, other}) == 5

@@ -107,6 +107,12 @@ def test_settings_survive_json_which_a_run_keeps_them_as() -> None:
         ("[variants.a]\ncorrection = 'combat'", "variants.a.correction", "is 'combat'", "'uncorrected', 'harmony'"),
         ("[variants.a]\nencoder = 'uni'", "variants.a.encoder", "'uni' is not an encoder", "one of texture"),
         ("[encoders.e]\nmodel = 'inception_v4'", "encoders.e.model", "'inception_v4' is not", "texture, inception_v3"),
+        (
+            "[encoders.e]\nmodel = 'uni2_h'\nweights = 'w.pth'\nrevision = 'abc'",
+            "encoders.e.revision",
+            "is set beside weights",
+            "",
+        ),
         ("[variants.a]\nrepresentation = 'm'", "variants.a.representation", "'m' is not a repr", "one of pca"),
         ("[variants.a.aestetik]\nwindow = 4", "variants.a.aestetik.window", "is 4", "an odd number from 1 to 9"),
         ("[variants.a.aestetik]\nwindw = 4", "variants.a.aestetik.windw", "is not a setting", ""),
@@ -189,7 +195,8 @@ def test_a_misspelt_encoder_is_told_what_was_perhaps_meant(tmp_path: Path) -> No
 
 
 def test_an_empty_path_of_weights_means_none() -> None:
-    assert parse_settings({"encoders": {"texture": {"weights": ""}}}).encoders["texture"].weights is None
+    encoder = parse_settings({"encoders": {"texture": {"weights": "", "revision": ""}}}).encoders["texture"]
+    assert (encoder.weights, encoder.revision) == (None, None)
 
 
 def test_changing_a_value_keeps_comments_and_a_refused_one_changes_nothing(tmp_path: Path) -> None:

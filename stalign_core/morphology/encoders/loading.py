@@ -49,6 +49,7 @@ class TextureEncoder:
             "precision": "float32",
             "weights": "",
             "weights_sha256": "",
+            "weights_revision": "",
             "batch_size_reduced_to": None,
         }
 
@@ -86,14 +87,14 @@ def load_encoder(encoder_name: str, encoder: EncoderSettings, device: Device = "
         return TextureEncoder()
     from stalign_core.morphology.encoders.network import NetworkEncoder
 
-    weights = find_weights(record, encoder_name, encoder.weights)
+    weights = find_weights(record, encoder_name, encoder.weights, encoder.revision)
     return NetworkEncoder(record, weights, resolve_device(device, "morphology.device"))
 
 
 def describe_encoder(encoder_name: str, encoder: EncoderSettings) -> dict[str, Any]:
     """Everything that decides an encoder's output, in plain JSON values, without building or downloading it.
 
-    A local checkpoint counts by its content, published weights by their repository.
+    A local checkpoint counts by its content, published weights by their repository and the revision that is asked for.
 
     Raises
     ------
@@ -109,13 +110,15 @@ def describe_encoder(encoder_name: str, encoder: EncoderSettings) -> dict[str, A
     return {
         "record": record.to_dict(),
         "weights_sha256": file_sha256(find_weights(record, encoder_name, encoder.weights)) if local else "",
+        "revision": encoder.revision or "",
     }
 
 
 def _refuse_weights(record: EncoderRecord, encoder_name: str, encoder: EncoderSettings) -> None:
-    if encoder.weights is not None:
-        raise EncoderError(
-            f"encoders.{encoder_name}.weights",
-            f"is set, but {record.name} has no weights",
-            remedy="remove the setting",
-        )
+    for setting in ("weights", "revision"):
+        if getattr(encoder, setting) is not None:
+            raise EncoderError(
+                f"encoders.{encoder_name}.{setting}",
+                f"is set, but {record.name} has no weights",
+                remedy="remove the setting",
+            )

@@ -13,7 +13,7 @@ from stalign_core.errors import EncoderError
 from stalign_core.images.pixels import Pixels
 from stalign_core.morphology.encoders.preprocessing import resize_and_crop
 from stalign_core.morphology.encoders.records import EncoderRecord
-from stalign_core.morphology.encoders.weights import file_sha256, load_network
+from stalign_core.morphology.encoders.weights import file_sha256, hub_revision, load_network
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -52,6 +52,7 @@ class NetworkEncoder:
             "precision": record.cuda_precision if device == "cuda" else "float32",
             "weights": weights.name,
             "weights_sha256": file_sha256(weights),
+            "weights_revision": hub_revision(weights),
         }
 
     @property

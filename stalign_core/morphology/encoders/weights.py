@@ -25,7 +25,7 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _N_KEYS_SHOWN = 3
 
 
-def find_weights(record: EncoderRecord, encoder_name: str, checkpoint: str | None) -> Path:
+def find_weights(record: EncoderRecord, encoder_name: str, checkpoint: str | None, revision: str | None = None) -> Path:
     """The file that holds the encoder's weights, downloaded from the hub where it must be.
 
     Parameters
@@ -36,6 +36,8 @@ def find_weights(record: EncoderRecord, encoder_name: str, checkpoint: str | Non
         Its name among the study's encoders.
     checkpoint
         The setting `weights`.
+    revision
+        The setting `revision`: commit, tag or branch on the hub; None for the newest.
 
     Raises
     ------
@@ -48,8 +50,14 @@ def find_weights(record: EncoderRecord, encoder_name: str, checkpoint: str | Non
         return _local_checkpoint(setting, checkpoint)
     if not record.hub:
         raise _no_weights(record, setting, "no published weights are known")
-    cached = _cached(record.hub)
-    return cached if cached is not None else _download(record, setting)
+    cached = _cached(record.hub, revision)
+    return cached if cached is not None else _download(record, setting, revision)
+
+
+def hub_revision(weights: Path) -> str:
+    """The commit that weights were published with, as the hub's cache files them; empty for any other file."""
+    folder = weights.parent
+    return folder.name if folder.parent.name == "snapshots" else ""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -154,32 +162,34 @@ def _local_checkpoint(setting: str, checkpoint: str) -> Path:
     return path
 
 
-def _cached(hub: str) -> Path | None:
+def _cached(hub: str, revision: str | None) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
     for file_name in _HUB_FILES:
-        found = try_to_load_from_cache(hub, file_name)
+        found = try_to_load_from_cache(hub, file_name, revision=revision)
         if isinstance(found, str):
             return Path(found)
     return None
 
 
-def _download(record: EncoderRecord, setting: str) -> Path:
+def _download(record: EncoderRecord, setting: str, revision: str | None) -> Path:
     from huggingface_hub import constants, hf_hub_download, hf_hub_url
 
     if constants.HF_HUB_OFFLINE:
         raise _no_weights(record, setting, "HF_HUB_OFFLINE is set and the weights are not in the local cache")
     for file_name in _HUB_FILES:
-        status = _status(hf_hub_url(record.hub, file_name), record, setting)
+        status = _status(hf_hub_url(record.hub, file_name, revision=revision), record, setting)
         if status in (401, 403):
             raise _no_weights(record, setting, f"access to {record.hub} is not granted to this machine")
         if status < 400:
             try:
-                return Path(hf_hub_download(record.hub, file_name, etag_timeout=CONNECT_SECONDS))
+                found = hf_hub_download(record.hub, file_name, revision=revision, etag_timeout=CONNECT_SECONDS)
+                return Path(found)
             # whatever ends the download ends it for the user in the same way
             except Exception as error:
                 raise _no_weights(record, setting, f"their download failed ({type(error).__name__})") from error
-    raise _no_weights(record, setting, f"{record.hub} has none of {', '.join(_HUB_FILES)}")
+    place = record.hub if revision is None else f"revision {revision} of {record.hub}"
+    raise _no_weights(record, setting, f"{place} has none of {', '.join(_HUB_FILES)}")
 
 
 def _status(url: str, record: EncoderRecord, setting: str) -> int:

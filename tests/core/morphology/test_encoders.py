@@ -258,7 +258,7 @@ def test_a_hub_that_never_answers_is_given_up_within_the_time_limit(
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(weights_module, "CONNECT_SECONDS", 1.0)
-    monkeypatch.setattr(huggingface_hub, "hf_hub_url", lambda repo, name: f"{silent_server}/{repo}/{name}")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_url", lambda repo, name, revision: f"{silent_server}/{repo}/{name}")
     started = time.monotonic()
     with pytest.raises(EncoderError, match=r"encoders\.mine\.weights.*cannot be reached \(no answer"):
         load_encoder("mine", EncoderSettings(model="timm:resnet18"))
@@ -269,31 +269,67 @@ def test_a_hub_that_refuses_connections_is_given_up_at_once(no_cache: None, monk
     with socket.create_server(("127.0.0.1", 0)) as server:
         closed = f"http://127.0.0.1:{server.getsockname()[1]}"
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub, "hf_hub_url", lambda repo, name: f"{closed}/{repo}/{name}")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_url", lambda repo, name, revision: f"{closed}/{repo}/{name}")
     started = time.monotonic()
     with pytest.raises(EncoderError, match=r"cannot be reached \(ConnectError"):
         load_encoder("mine", EncoderSettings(model="uni2_h"))
     assert time.monotonic() - started < 4
 
 
-def test_weights_in_the_hubs_cache_are_used_without_the_network(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_network: nn.Module
-) -> None:
-    record = record_of(SMALL)
-    folder = tmp_path / "hub" / f"models--{record.hub.replace('/', '--')}"
-    (folder / "snapshots" / "abc").mkdir(parents=True)
+NEWEST, EARLIER = "a" * 40, "b" * 40
+
+
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_network: nn.Module) -> None:
+    """A cache of the hub that holds two commits of the small network's weights, without a network to reach the hub."""
+    folder = tmp_path / "hub" / f"models--{record_of(SMALL).hub.replace('/', '--')}"
+    for commit, factor in ((NEWEST, 1.0), (EARLIER, 0.5)):
+        (folder / "snapshots" / commit).mkdir(parents=True)
+        weights = {key: tensor * factor for key, tensor in small_network.state_dict().items()}
+        save_file(weights, folder / "snapshots" / commit / "model.safetensors")
     (folder / "refs").mkdir()
-    (folder / "refs" / "main").write_text("abc")
-    save_file(small_network.state_dict(), folder / "snapshots" / "abc" / "model.safetensors")
+    (folder / "refs" / "main").write_text(NEWEST)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+
+
+def test_weights_in_the_hubs_cache_are_used_without_the_network(hub_cache: None) -> None:
     encoder = load_encoder("mine", EncoderSettings(model=SMALL), "cpu")
     assert encoder.encode(np.stack([encoder.prepare(tissue(50, 50, 3))])).shape == (1, 64)
+    assert encoder.facts["weights_revision"] == NEWEST
+
+
+def test_a_revision_decides_which_weights_of_the_hub_are_taken(hub_cache: None) -> None:
+    newest, named, earlier = (
+        load_encoder("mine", EncoderSettings(model=SMALL, revision=revision), "cpu")
+        for revision in (None, NEWEST, EARLIER)
+    )
+    assert newest.facts == named.facts
+    assert earlier.facts["weights_revision"] == EARLIER
+    assert earlier.facts["weights_sha256"] != newest.facts["weights_sha256"]
+    with pytest.raises(EncoderError, match=r"encoders\.mine\.weights: no weights for .*not in the local cache"):
+        load_encoder("mine", EncoderSettings(model=SMALL, revision="c" * 40), "cpu")
+
+
+def test_the_hub_is_asked_for_the_revision(no_cache: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str | None] = []
+
+    def refused(repo: str, name: str, revision: str | None) -> str:
+        asked.append(revision)
+        return "http://127.0.0.1:9/"
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_url", refused)
+    with pytest.raises(EncoderError, match="cannot be reached"):
+        load_encoder("mine", EncoderSettings(model=SMALL, revision=EARLIER), "cpu")
+    assert asked == [EARLIER]
 
 
 def test_the_texture_encoder_refuses_weights() -> None:
     with pytest.raises(EncoderError, match="texture has no weights"):
         load_encoder("texture", EncoderSettings(weights="weights.pth"))
+    with pytest.raises(EncoderError, match=r"encoders\.texture\.revision: is set, but texture has no weights"):
+        load_encoder("texture", EncoderSettings(revision=NEWEST))
 
 
 def test_cuda_is_refused_where_there_is_none(
@@ -362,6 +398,8 @@ def test_an_encoder_is_described_by_its_record_and_the_content_of_its_checkpoint
     assert describe_encoder("a", settings[0]) == describe_encoder("b", settings[1])
     second.write_bytes(b"two")
     assert describe_encoder("a", settings[0]) != describe_encoder("b", settings[1])
+    published = [EncoderSettings(model="uni2_h", revision=revision) for revision in (NEWEST, EARLIER)]
+    assert describe_encoder("a", published[0]) != describe_encoder("a", published[1])
     assert describe_encoder("texture", EncoderSettings())["record"]["name"] == "texture"
     with pytest.raises(StalignError, match="does not exist"):
         describe_encoder("a", EncoderSettings(model="uni2_h", weights=str(tmp_path / "c.pth")))
