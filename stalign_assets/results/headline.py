@@ -20,7 +20,10 @@ HEADLINE_METRICS: Final = ("ari", "nmi", "ari_donor", "silhouette", "ilisi", "kb
 
 
 def headline(path: Path, settings: Settings) -> pd.DataFrame:
-    """One row per scope, variant and step; donor scope shows the mean over donors.
+    """One row per scope, variant and step, with its K; donor scope shows the mean over donors.
+
+    K may differ between variants that were run at different times, and in donor scope between donors: ``k`` is the
+    number, or the least and the most.
 
     ``correction`` rows are the corrected expression alone, ``aestetik`` rows the domains as delivered. Both use the
     study's clusterer, so that the difference is the step's.
@@ -31,7 +34,7 @@ def headline(path: Path, settings: Settings) -> pd.DataFrame:
     rows = query(
         path,
         f"""
-        select scope, variant, step, metric, avg(value) as value
+        select scope, variant, step, metric, avg(value) as value, min(n_domains) as least, max(n_domains) as most
         from metrics
         where sample = '' and metric in ({names})
           and (clusterer = '' or (step = 'correction' and clusterer = '{clusterer}')
@@ -39,8 +42,11 @@ def headline(path: Path, settings: Settings) -> pd.DataFrame:
         group by scope, variant, step, metric
         """,
     )
-    table = rows.pivot_table(index=["scope", "variant", "step"], columns="metric", values="value").reset_index()
-    return _ordered(table, settings)
+    row = ["scope", "variant", "step"]
+    table = rows.pivot_table(index=row, columns="metric", values="value")
+    ranges = rows.groupby(row)[["least", "most"]].agg({"least": "min", "most": "max"})
+    table.insert(0, "k", [_range(*ranges.loc[index]) for index in table.index])
+    return _ordered(table.reset_index(), settings)
 
 
 def write_domain_tables(
@@ -72,11 +78,15 @@ def write_domain_tables(
     return written
 
 
+def _range(least: int, most: int) -> str:
+    return f"{least}" if least == most else f"{least}-{most}"
+
+
 def _ordered(table: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     import pandas as pd
 
     order = {"scope": ["cohort", "donor"], "variant": list(settings.variants), "step": ["correction", "aestetik"]}
     for column, categories in order.items():
         table[column] = pd.Categorical(table[column], categories)
-    columns = [*order, *(name for name in HEADLINE_METRICS if name in table)]
+    columns = [*order, "k", *(name for name in HEADLINE_METRICS if name in table)]
     return table.sort_values(list(order))[columns].astype(dict.fromkeys(order, str)).reset_index(drop=True)

@@ -7,7 +7,7 @@ from stalign_core.domains.assigner import DomainAssigner
 from stalign_core.domains.assignment import DomainAssignment, assign_domains
 from stalign_core.domains.clustering import cluster
 from stalign_core.domains.count import resolve_n_domains
-from stalign_core.domains.numbering import domain_names, number_domains
+from stalign_core.domains.numbering import domain_names
 from stalign_core.domains.refinement import refine
 
 __all__ = [
@@ -19,7 +19,6 @@ __all__ = [
     "distinct_labels",
     "domain_names",
     "is_annotated",
-    "number_domains",
     "refine",
     "resolve_n_domains",
 ]

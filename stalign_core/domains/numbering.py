@@ -37,13 +37,6 @@ def domain_names(
     return {int(ids[position]): f"{prefix}{rank}" for rank, position in enumerate(order, start=1)}
 
 
-def number_domains(
-    clusters: npt.NDArray[np.integer[Any]], spot_names: npt.NDArray[Any], *, donor: str = ""
-) -> npt.NDArray[np.object_]:
-    """The domain of each spot, named as by `domain_names`: (n_spots,) of str."""
-    return rename(clusters, domain_names(clusters, spot_names, donor=donor))
-
-
 def rename(clusters: npt.NDArray[np.integer[Any]], names: dict[int, str]) -> npt.NDArray[np.object_]:
     """Replace cluster ids by their names: (n_spots,) of str."""
     ids, codes = np.unique(clusters, return_inverse=True)

@@ -143,6 +143,30 @@ def test_the_headline_compares_correction_alone_with_aestetik(finished_study: Pa
     ]
 
 
+def test_the_headline_says_the_k_of_each_row(study: Path) -> None:
+    for asset, partition, k in (("cohort/harmony", UNPARTITIONED, 7), ("donor/uncorrected", "P01", 2)):
+        metrics = in_force(study, f"{asset}/metrics", partition)
+        change_summary(metrics, lambda summary, k=k: {**summary, "n_domains_requested": k})  # type: ignore[misc]
+    opened = open_study(study)
+    opened.metrics_path.unlink()
+    rebuild_tables(opened, recipes_of(opened.settings))
+    table = headline(opened.metrics_path, opened.settings)
+    assert list(zip(table["scope"], table["variant"], table["k"], strict=True))[::2] == [
+        ("cohort", "uncorrected", "3"),
+        ("cohort", "harmony", "7"),
+        ("donor", "uncorrected", "2-3"),
+        ("donor", "harmony", "3"),
+    ]
+    assert list(table["k"][::2]) == list(table["k"][1::2])
+
+
+def test_metrics_tell_what_they_were_measured_on(finished_study: Path) -> None:
+    summary = in_force(finished_study, "cohort/harmony/metrics").manifest.summary
+    n_spots = query(finished_study / "metrics.duckdb", "select sum(spots) as n from samples")["n"].iloc[0]
+    assert summary["n_spots"] == summary["n_spots_in_embedding_metrics"] == n_spots
+    assert (summary["n_neighbors"], summary["batch"]) == (15, "sample")
+
+
 def test_no_writer_leaves_a_temporary_file(finished_study: Path) -> None:
     assert [path.name for path in finished_study.iterdir() if path.name.startswith(".metrics")] == []
 

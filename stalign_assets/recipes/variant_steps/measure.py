@@ -62,7 +62,8 @@ def measure_variant(variant: str, task: Task) -> None:
         "encoder": chosen.encoder,
         "method": chosen.correction,
     }
-    task.builder.summary.update(n_domains_requested=n_domains, **_headline(task, pd.concat(tables)))
+    # What was measured does not depend on the step.
+    task.builder.summary.update(n_domains_requested=n_domains, **measured.facts, **_headline(task, pd.concat(tables)))
 
 
 def _headline(task: Task, table: Any) -> dict[str, float]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stalign_core.domains.assignment import assign_domains
-from stalign_core.domains.numbering import domain_names, natural_order, number_domains
+from stalign_core.domains.numbering import domain_names, natural_order, rename
 
 _SPOTS = np.array(["s_A", "s_B", "s_C", "s_D", "s_E", "s_F", "s_G"])
 _CLUSTERS = np.array([4, 0, 0, 0, 7, 4, 7])
@@ -13,19 +13,23 @@ _CLUSTERS = np.array([4, 0, 0, 0, 7, 4, 7])
 _NAMES = ["2", "1", "1", "1", "3", "2", "3"]
 
 
+def named(clusters: np.ndarray, spot_names: np.ndarray) -> np.ndarray:
+    return rename(clusters, domain_names(clusters, spot_names))
+
+
 def test_the_largest_cluster_is_1_and_equal_sizes_follow_spot_names() -> None:
-    assert number_domains(_CLUSTERS, _SPOTS).tolist() == _NAMES
+    assert named(_CLUSTERS, _SPOTS).tolist() == _NAMES
 
 
 def test_permuted_cluster_ids_give_the_same_names() -> None:
     for permuted in ({4: 0, 0: 1, 7: 2}, {4: 9, 0: 3, 7: 1}, {4: 1, 0: 2, 7: 0}):
         clusters = np.array([permuted[c] for c in _CLUSTERS.tolist()])
-        assert number_domains(clusters, _SPOTS).tolist() == _NAMES
+        assert named(clusters, _SPOTS).tolist() == _NAMES
 
 
 def test_shuffled_spots_keep_their_names() -> None:
     order = np.random.default_rng(0).permutation(len(_SPOTS))
-    shuffled = number_domains(_CLUSTERS[order], _SPOTS[order])
+    shuffled = named(_CLUSTERS[order], _SPOTS[order])
     assert shuffled.tolist() == [_NAMES[i] for i in order]
 
 
