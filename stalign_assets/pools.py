@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from stalign_assets.processes import HOST_TAG, PROCESS_TAG, is_gone
+
 if TYPE_CHECKING:
     import dagster as dg
-
-HOST_TAG: Final = "stalign/host"
-PROCESS_TAG: Final = "stalign/process"
 
 _LOOK_EVERY_SECONDS: Final = 10.0
 
@@ -78,12 +76,9 @@ def _described(instance: dg.DagsterInstance, run_id: str) -> str:
 def _end_dead_runs(instance: dg.DagsterInstance) -> None:
     """Mark runs of this machine failed whose process is gone, so that they hold no pool and block no schedule."""
     import dagster as dg
-    import psutil
 
     unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
     for run in instance.get_runs(filters=unfinished):
-        process = run.tags.get(PROCESS_TAG)
-        if run.tags.get(HOST_TAG) != socket.gethostname() or process is None or psutil.pid_exists(int(process)):
-            continue
-        instance.report_run_failed(run, message="its process is gone")
-        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        if is_gone(run.tags):
+            instance.report_run_failed(run, message="its process is gone")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from stalign_assets.platform.partitions import register_donors
-from stalign_assets.pools import HOST_TAG, PROCESS_TAG, free_dead_slots, telling_of_waits
+from stalign_assets.pools import free_dead_slots, telling_of_waits
+from stalign_assets.processes import own_tags
 from stalign_assets.reporting import Console, StepEnd
 from stalign_core.settings import parse_settings
 
@@ -122,7 +121,7 @@ def _run_in_process(study: Study, instance: dg.DagsterInstance, request: RunRequ
         partition_key=request.partition,
         raise_on_error=False,
         run_config=_QUIET,
-        tags=_own_tags(),
+        tags=own_tags(),
     )
 
 
@@ -140,7 +139,7 @@ def _run_in_processes(
     if request.partition is not None:
         tags = dict(subset.get_tags_for_partition_key(request.partition, selected_asset_keys=selection))
     run = instance.create_run_for_job(
-        subset, run_id=run_id, run_config=_QUIET, tags={**tags, **_own_tags()}, asset_selection=selection
+        subset, run_id=run_id, run_config=_QUIET, tags={**tags, **own_tags()}, asset_selection=selection
     )
     for event in execute_run_iterator(job, run, instance):
         if event.is_step_materialization:
@@ -185,11 +184,6 @@ def _tell_materialisation(event: dg.DagsterEvent, console: Console) -> None:
             parts_reused=metadata.get("parts_reused", 0),
         )
     )
-
-
-def _own_tags() -> dict[str, str]:
-    """The process that a run lives and dies with."""
-    return {HOST_TAG: socket.gethostname(), PROCESS_TAG: str(os.getpid())}
 
 
 def _was_interrupted(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:

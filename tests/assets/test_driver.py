@@ -17,7 +17,8 @@ from stalign_assets.driver import Request, bring_up_to_date
 from stalign_assets.materialise import Materialisation, Step, materialise
 from stalign_assets.planning import assets_of_scope
 from stalign_assets.platform import assets
-from stalign_assets.pools import HOST_TAG, PROCESS_TAG, free_dead_slots, telling_of_waits
+from stalign_assets.pools import free_dead_slots, telling_of_waits
+from stalign_assets.processes import HOST_TAG, PROCESS_TAG, START_TAG, own_tags
 from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.report import Report
 from stalign_assets.reporting import Silent, StepEnd
@@ -225,6 +226,33 @@ def test_slots_of_runs_that_are_over_are_freed_and_of_living_ones_kept(tmp_path:
         of_server = run_holding_gpu(instance, dg.DagsterRunStatus.STARTED, {})
         free_dead_slots(instance)
         assert holders(instance) == {of_server}, "a run whose process is not known is left alone"
+
+
+@pytest.mark.parametrize(
+    ("changes", "lives"),
+    [
+        ({}, True),
+        ({START_TAG: "another boot 1"}, False),
+        ({START_TAG: "another boot 1", HOST_TAG: "another machine"}, True),
+    ],
+    ids=["living", "its number is another process's now", "of another machine"],
+)
+def test_a_process_lives_by_its_number_and_its_start(tmp_path: Path, changes: dict[str, str], lives: bool) -> None:
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        held = run_holding_gpu(instance, dg.DagsterRunStatus.STARTED, {**own_tags(), **changes})
+        free_dead_slots(instance)
+        assert holders(instance) == ({held} if lives else set())
+        found = instance.get_run_by_id(held)
+        assert found is not None and found.is_finished is not lives
+
+
+def test_a_run_that_tells_no_start_lives_while_its_number_does(tmp_path: Path) -> None:
+    tags = {name: text for name, text in own_tags().items() if name != START_TAG}
+    assert len(tags) == 2
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        held = run_holding_gpu(instance, dg.DagsterRunStatus.STARTED, tags)
+        free_dead_slots(instance)
+        assert holders(instance) == {held}
 
 
 def test_a_run_that_waits_says_for_whom_and_goes_on_once_the_holder_has_died(tmp_path: Path, dead_process: str) -> None:
