@@ -12,6 +12,8 @@ section: mean and standard deviation over seeds 0, 1, ... of
 - mapped: the same with the domains it was mapped to;
 - difference: mapped less joint;
 - agreement: ARI of the two;
+- others: how much worse or better the reference's own sections score than in the fit of all sections, by ARI of their
+  labels: what of the difference comes of fitting fewer sections, and not of mapping;
 - unlike: percentage of the section's spots that are called unlike the reference;
 - lacking: panel genes that the section lacks.
 
@@ -41,10 +43,11 @@ from stalign_core.readers import read_sample
 from stalign_core.settings import Settings
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
 ENCODER = "texture"
-COLUMNS = ("joint", "mapped", "difference", "agreement", "unlike", "lacking")
+COLUMNS = ("joint", "mapped", "difference", "agreement", "others", "unlike", "lacking")
 
 
 @dataclass
@@ -102,22 +105,27 @@ def labels_of(adata: AnnData) -> np.ndarray:
 
 
 def section_scores(
-    reference_fit: Fit, section: AnnData, joint: dict[int, np.ndarray], method: str, drop_genes: float
+    reference_fit: Fit, section: AnnData, joint: dict[int, pd.Series], method: str, drop_genes: float
 ) -> dict[int, list[float]]:
-    """The columns, for each seed of `joint`, which holds the section's domains in the fit of all sections."""
-    labels = labels_of(section)
+    """The columns, for each seed of `joint`, which holds the domains of all spots in the fit of all sections."""
     new = without_genes(section, drop_genes)
+    labels, labels_of_others = labels_of(section), labels_of(reference_fit.run.adata)
+    names = section.obs["sample"].astype(str) + "_" + section.obs_names
     scores, encoded = {}, None
     for seed, in_joint_fit in joint.items():
-        reference = reference_fit.with_seed(method, seed).reference(method, ENCODER)
+        run = reference_fit.with_seed(method, seed)
+        reference = run.reference(method, ENCODER)
         encoded = encoded or encode_section(new, reference)
         found = place_section(new, reference, *encoded)
-        of_joint, of_mapped = agreement(labels, in_joint_fit), agreement(labels, found.domain)
+        own = in_joint_fit[names].to_numpy()
+        of_joint, of_mapped = agreement(labels, own), agreement(labels, found.domain)
+        others = agreement(labels_of_others, run.adata.obs["domain"].to_numpy(dtype=str))
         scores[seed] = [
             of_joint,
             of_mapped,
             of_mapped - of_joint,
-            float(adjusted_rand_score(in_joint_fit, found.domain)),
+            float(adjusted_rand_score(own, found.domain)),
+            others - agreement(labels_of_others, in_joint_fit[run.adata.obs_names].to_numpy()),
             100 * float(found.unlike.mean()),
             len(found.missing_genes),
         ]
@@ -137,20 +145,17 @@ def compare(sheet: Path, method: str, chosen: argparse.Namespace) -> None:
     """Print one method's lines."""
     cohort = read_sample_sheet(sheet)
     whole = st.read_cohort(sheet)
-    in_sample = whole.obs["sample"].to_numpy(dtype=str)
     start = time.perf_counter()
     fit = prepared(whole, method, chosen.domains)
     joint = {}
     for seed in range(chosen.seeds):
-        domains = fit.with_seed(method, seed).adata.obs["domain"]
-        joint[seed] = domains.to_numpy(dtype=str)
+        joint[seed] = fit.with_seed(method, seed).adata.obs["domain"].astype(str)
     every = []
     for sample in cohort.samples:
         if chosen.sections and sample.sample not in chosen.sections:
             continue
         reference_fit = prepared(read_all_but(sample, cohort), method, chosen.domains)
-        of_section = {seed: domains[in_sample == sample.sample] for seed, domains in joint.items()}
-        scores = section_scores(reference_fit, read_sample(sample), of_section, method, chosen.drop_genes)
+        scores = section_scores(reference_fit, read_sample(sample), joint, method, chosen.drop_genes)
         print(line(f"{method} {sample.sample}", np.array(list(scores.values()))), flush=True)
         every.extend(scores.values())
     print(line(f"{method} all", np.array(every)), f" {time.perf_counter() - start:.0f} s", flush=True)

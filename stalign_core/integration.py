@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from stalign_core.expression.basis import ExpressionBasis
     from stalign_core.expression.dense_basis import DenseBasis
     from stalign_core.mapping import Reference
+    from stalign_core.mapping.familiarity import Familiarity
 
 Features = NDArray[np.float32]
 
@@ -354,13 +355,27 @@ class Integration:
             morphology_terms=self.morphology_terms,
             model=self.model,
             assigner=self.assigner,
+            familiarity=self._familiarity(),
             refine_neighbors=domains.refine_neighbors if domains.refine else 0,
             mean_log_counts=self._mean_log_counts() if method == "scvi" else None,
         )
 
+    def _familiarity(self) -> Familiarity:
+        from stalign_core.mapping.familiarity import fit_familiarity
+
+        domain = self.adata.obs[keys.DOMAIN].to_numpy(dtype=object)
+        return fit_familiarity(
+            lambda: ((self.adata.X[rows], self.genes, domain[rows]) for rows in self.samples.values()),
+            self.panel,
+            self.settings.expression.target_sum,
+        )
+
     def _mean_log_counts(self) -> NDArray[np.float64]:
-        columns = self.adata.var_names.get_indexer(self.panel)
-        return np.asarray(self.adata.X[:, columns].log1p().mean(axis=0), dtype=np.float64).ravel()
+        from stalign_core.correction.scvi_mapping import mean_log_counts
+        from stalign_core.expression.gene_statistics import gene_histogram
+
+        sections = (gene_histogram(self.adata.X[rows], self.genes) for rows in self.samples.values())
+        return mean_log_counts(sections, self.panel)
 
     @property
     def _rows(self) -> list[tuple[str, NDArray[np.intp]]]:

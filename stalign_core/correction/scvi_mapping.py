@@ -6,6 +6,7 @@ the new batch's own weights, has nothing to learn that the latent mean depends o
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,8 @@ from stalign_core.errors import CorrectionError
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
+
+    from stalign_core.expression.gene_statistics import GeneHistogram
 
 
 def map_scvi(
@@ -58,6 +61,24 @@ def map_scvi(
         )
     network = rebuild_scvi(terms.arrays, terms.facts)
     return latent_means(network, _completed(counts, columns, np.expm1(mean_log_counts)))
+
+
+def mean_log_counts(
+    histograms: Iterable[GeneHistogram], panel: Sequence[str] | NDArray[np.object_]
+) -> NDArray[np.float64]:
+    """Mean of ``log(1 + count)`` of each panel gene over all spots of the sections, (n_panel,).
+
+    Raises
+    ------
+    InputDataError
+        If a section lacks a panel gene.
+    """
+    sums, n_spots = np.zeros(len(panel)), 0
+    for histogram in histograms:
+        of_panel = histogram.restricted_to(panel)
+        sums += of_panel.per_gene(of_panel.n_spots_with_count * np.log1p(of_panel.count))
+        n_spots += of_panel.n_spots
+    return sums / n_spots
 
 
 def _completed(counts: csr_matrix, columns: NDArray[np.int64], means: NDArray[np.float64]) -> csr_matrix:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stalign_core.correction import CorrectionTerms, check_can_map
 from stalign_core.correction.registry import METHODS
 from stalign_core.errors import EncoderError, ModelError
+from stalign_core.mapping.familiarity import Familiarity
 from stalign_core.settings import EncoderSettings, MorphologySettings
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Reference:
         The trained model.
     assigner
         Names domains of embeddings.
+    familiarity
+        Tells spots whose expression resembles none of the reference's.
     refine_neighbors
         Nearest spots that vote on a spot's domain; 0 for no vote.
 
@@ -70,6 +73,7 @@ class Reference:
     morphology_terms: CorrectionTerms
     model: Aestetik
     assigner: DomainAssigner
+    familiarity: Familiarity
     refine_neighbors: int
     mean_log_counts: NDArray[np.float64] | None = None
 

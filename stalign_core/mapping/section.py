@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stalign_core import keys
 from stalign_core.correction.mapping import map_embedding, map_where_present
 from stalign_core.correction.registry import METHODS
+from stalign_core.expression.normalisation import panel_columns
 from stalign_core.mapping.reference import Reference
 from stalign_core.progress import Progress
 from stalign_core.readers.facts import SampleFacts
@@ -45,9 +46,12 @@ class MappedSection:
     confidence
         How well `domain` stands: its posterior probability under the mixture, or the margin of K-Means
         (`stalign_core.domains.assigner.Assigned`), (n_spots,).
-    distance, unlike
-        How far the embedding lies from the nearest domain, in deviations within domains, and whether that is farther
-        than nearly all spots of the reference, (n_spots,).
+    distance
+        How far the embedding lies from the nearest domain, in deviations within domains, (n_spots,).
+    resemblance
+        Largest correlation of the spot's expression with a domain's mean profile, (n_spots,).
+    unlike
+        Whether the spot lies farther off, or resembles less, than nearly all spots of the reference, (n_spots,).
     """
 
     missing_genes: tuple[str, ...]
@@ -62,6 +66,7 @@ class MappedSection:
     domain_unrefined: NDArray[np.object_]
     confidence: NDArray[np.float64]
     distance: NDArray[np.float64]
+    resemblance: NDArray[np.float64]
     unlike: NDArray[np.bool_]
 
 
@@ -105,8 +110,10 @@ def place_section(
     name = str(section.obs[keys.SAMPLE].iloc[0])
     genes = np.asarray(section.var_names, dtype=object)
     basis = reference.expression_basis
+    columns = panel_columns(genes, basis.panel)
     expression = basis.project(section.X, genes, name)
-    corrected = _corrected_expression(section, genes, expression, reference)
+    corrected = _corrected_expression(section, columns, expression, reference)
+    resemblance = reference.familiarity.resemblance(section.X, columns, basis.target_sum)
     components = reference.morphology_basis.project(morphology, has_morphology, where=name)
     morphology_method = METHODS[reference.method].morphology
     morphology_corrected = map_where_present(morphology_method, components, has_morphology, reference.morphology_terms)
@@ -135,7 +142,8 @@ def place_section(
         domain_unrefined=assigned.domain,
         confidence=reference.assigner.support_of(assigned, domain),
         distance=assigned.distance,
-        unlike=assigned.unlike,
+        resemblance=resemblance,
+        unlike=assigned.unlike | (resemblance < reference.familiarity.limit),
     )
 
 
@@ -156,15 +164,12 @@ def encode_section(
 
 
 def _corrected_expression(
-    section: AnnData, genes: NDArray[np.object_], expression: Features, reference: Reference
+    section: AnnData, columns: NDArray[np.int64], expression: Features, reference: Reference
 ) -> Features:
-    from stalign_core.expression.normalisation import panel_columns
-
     map_counts = METHODS[reference.method].map_counts
     if map_counts is None:
         return map_embedding(reference.method, expression, reference.expression_terms)
     assert reference.mean_log_counts is not None, "checked when the reference was made"
-    columns = panel_columns(genes, reference.expression_basis.panel)
     return map_counts(section.X, columns, reference.mean_log_counts, reference.expression_terms)
 
 

@@ -17,6 +17,7 @@ from stalign_core.domains import DomainAssigner
 from stalign_core.errors import ModelError
 from stalign_core.expression.basis import ExpressionBasis
 from stalign_core.expression.dense_basis import DenseBasis
+from stalign_core.mapping.familiarity import Familiarity
 from stalign_core.mapping.reference import Reference
 from stalign_core.settings import EncoderSettings, MorphologySettings
 
@@ -97,6 +98,7 @@ def _write(reference: Reference, folder: Path) -> None:
         "morphology_basis": reference.morphology_basis.to_arrays(),
         "morphology_terms": (_used(reference.morphology_terms.arrays), reference.morphology_terms.facts),
         "domains": reference.assigner.to_arrays(),
+        "familiarity": reference.familiarity.to_arrays(),
     }
     if reference.mean_log_counts is not None:
         parts[MEAN_LOG_COUNTS] = ({MEAN_LOG_COUNTS: reference.mean_log_counts}, {})
@@ -126,6 +128,7 @@ def _read(folder: Path, facts: dict[str, Any]) -> Reference:
         morphology_terms=terms("morphology_terms"),
         model=Aestetik.load(folder / MODEL_FOLDER),
         assigner=DomainAssigner.from_arrays(_read_arrays(folder, "domains"), facts["domains"]),
+        familiarity=Familiarity.from_arrays(_read_arrays(folder, "familiarity"), facts["familiarity"]),
         refine_neighbors=facts["refine_neighbors"],
         mean_log_counts=_read_arrays(folder, MEAN_LOG_COUNTS)[MEAN_LOG_COUNTS] if has_means else None,
     )

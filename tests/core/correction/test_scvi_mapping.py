@@ -10,9 +10,10 @@ from scipy.sparse import csr_matrix
 from stalign_core.correction import CorrectionResult
 from stalign_core.correction.random_state import torch_state_kept
 from stalign_core.correction.scvi import fit_scvi
-from stalign_core.correction.scvi_mapping import map_scvi
+from stalign_core.correction.scvi_mapping import map_scvi, mean_log_counts
 from stalign_core.correction.scvi_network import latent_means, rebuild_scvi
 from stalign_core.errors import CorrectionError
+from stalign_core.expression.gene_statistics import gene_histogram
 from stalign_core.settings import CorrectionSettings, ScviSettings
 
 from .cohorts import batch_counts
@@ -30,7 +31,7 @@ def fitted() -> CorrectionResult:
     return fit_scvi(counts, batches, SETTINGS, 4, 0, device="cpu")
 
 
-def mean_log_counts() -> np.ndarray:
+def fitted_means() -> np.ndarray:
     return np.asarray(batch_counts()[0].log1p().mean(axis=0)).ravel()
 
 
@@ -56,12 +57,12 @@ def test_new_spots_get_the_latent_of_scvi_tools_trained_query_model(fitted: Corr
         learnt = [name for name, value in query.module.state_dict().items() if not torch.equal(value, before[name])]
         expected = query.get_latent_representation()
     assert learnt, "the query model was trained"
-    np.testing.assert_allclose(map_scvi(new, ALL, mean_log_counts(), fitted.terms), expected, atol=1e-5)
+    np.testing.assert_allclose(map_scvi(new, ALL, fitted_means(), fitted.terms), expected, atol=1e-5)
 
 
 def test_a_missing_gene_enters_the_encoder_at_its_fitted_mean(fitted: CorrectionResult) -> None:
     new, _ = batch_counts(seed=9)
-    means = mean_log_counts()
+    means = fitted_means()
     kept = np.random.default_rng(0).permutation(np.setdiff1d(ALL, [3, 50]))
     columns = np.full(N_GENES, -1)
     columns[kept] = np.arange(len(kept))
@@ -77,14 +78,22 @@ def test_a_missing_gene_enters_the_encoder_at_its_fitted_mean(fitted: Correction
 
 def test_a_spot_does_not_depend_on_the_others(fitted: CorrectionResult) -> None:
     new, _ = batch_counts(seed=9)
-    together = map_scvi(new, ALL, mean_log_counts(), fitted.terms)
-    alone = map_scvi(new[[17]], ALL, mean_log_counts(), fitted.terms)
+    together = map_scvi(new, ALL, fitted_means(), fitted.terms)
+    alone = map_scvi(new[[17]], ALL, fitted_means(), fitted.terms)
     np.testing.assert_allclose(alone[0], together[17], atol=1e-6)
 
 
 def test_panels_that_do_not_fit_are_refused(fitted: CorrectionResult) -> None:
     new, _ = batch_counts(seed=9)
     with pytest.raises(CorrectionError, match="got none of the panel's genes"):
-        map_scvi(new, np.full(N_GENES, -1), mean_log_counts(), fitted.terms)
+        map_scvi(new, np.full(N_GENES, -1), fitted_means(), fitted.terms)
     with pytest.raises(CorrectionError, match="got 59 panel genes; expected the network's 60"):
-        map_scvi(new, ALL[1:], mean_log_counts()[1:], fitted.terms)
+        map_scvi(new, ALL[1:], fitted_means()[1:], fitted.terms)
+
+
+def test_mean_log_counts_are_those_of_the_stacked_spots_in_the_panels_order() -> None:
+    counts, _ = batch_counts()
+    genes = [f"g{number}" for number in range(N_GENES)]
+    sections = [gene_histogram(part, genes) for part in (counts[:40], counts[40:])]
+    panel = ["g7", "g2", "g59"]
+    np.testing.assert_allclose(mean_log_counts(sections, panel), fitted_means()[[7, 2, 59]], rtol=1e-12)
