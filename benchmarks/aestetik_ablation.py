@@ -76,6 +76,8 @@ def rows(epochs: int) -> list[Row]:
             lines.append(Row(f"model, {scaling}, {correction}", default, scaling, correction))
         for words, changed in (
             ("triplets from K-Means on single spots", replace(default, triplet_labels="kmeans")),
+            ("partners from anywhere", replace(default, partners="any")),
+            ("one triplet a spot", replace(default, multi_triplet=False)),
             ("window 1", replace(default, window=1)),
             ("window 3", replace(default, window=3)),
             ("window 7", replace(default, window=7)),
@@ -173,7 +175,7 @@ def embed_by_model(cohort: Cohort, row: Row, seed: int) -> np.ndarray:
         cohort.sample,
     )
     model = Aestetik(row.settings, seed)
-    model.fit(*arguments, n_domains=N_DOMAINS[cohort.name], has_morphology=cohort.has_morphology)
+    model.fit(*arguments, n_domains=N_DOMAINS[cohort.name], has_morphology=cohort.has_morphology, batch=cohort.donor)
     return model.embed(*arguments, cohort.has_morphology)
 
 
@@ -185,28 +187,32 @@ def embed_by_neighbour_mean(cohort: Cohort, row: Row) -> np.ndarray:
     return padded[group].sum(axis=1) / (group >= 0).sum(axis=1, keepdims=True)
 
 
-def score(cohort: Cohort, row: Row, n_seeds: int) -> str:
-    """One line of the table."""
+def score_embedding(cohort: Cohort, name: str, embeddings: list[np.ndarray], seconds: list[float]) -> str:
+    """One line of the table, from one embedding per seed and what each took."""
     from sklearn.metrics import adjusted_rand_score
 
-    agreement = {clusterer: [] for clusterer in CLUSTERERS}
-    with_donor = {clusterer: [] for clusterer in CLUSTERERS}
-    seconds = []
     spots = cohort.scored
+    parts = [f"{cohort.name:13} {name:62}"]
+    for clusterer in CLUSTERERS:
+        agreement, with_donor = [], []
+        for seed, embedding in enumerate(embeddings):
+            domains = refine(cluster(embedding, N_DOMAINS[cohort.name], clusterer, seed), cohort.nearest)
+            agreement.append(adjusted_rand_score(cohort.label[spots], domains[spots]))
+            with_donor.append(adjusted_rand_score(cohort.donor[spots], domains[spots]))
+        parts.append(f"{clusterer} {np.mean(agreement):.3f} ± {np.std(agreement):.3f}")
+        if len(set(cohort.donor)) > 1:
+            parts.append(f"donor {np.mean(with_donor):.3f}")
+    return "  ".join([*parts, f"{np.mean(seconds):.1f} s"])
+
+
+def score(cohort: Cohort, row: Row, n_seeds: int) -> str:
+    """One line of the table."""
+    embeddings, seconds = [], []
     for seed in range(n_seeds):
         start = time.perf_counter()
-        embedding = embed_by_model(cohort, row, seed) if row.model else embed_by_neighbour_mean(cohort, row)
+        embeddings.append(embed_by_model(cohort, row, seed) if row.model else embed_by_neighbour_mean(cohort, row))
         seconds.append(time.perf_counter() - start)
-        for clusterer in CLUSTERERS:
-            domains = refine(cluster(embedding, N_DOMAINS[cohort.name], clusterer, seed), cohort.nearest)
-            agreement[clusterer].append(adjusted_rand_score(cohort.label[spots], domains[spots]))
-            with_donor[clusterer].append(adjusted_rand_score(cohort.donor[spots], domains[spots]))
-    parts = [f"{cohort.name:13} {row.name:62}"]
-    for clusterer in CLUSTERERS:
-        parts.append(f"{clusterer} {np.mean(agreement[clusterer]):.3f} ± {np.std(agreement[clusterer]):.3f}")
-        if len(set(cohort.donor)) > 1:
-            parts.append(f"donor {np.mean(with_donor[clusterer]):.3f}")
-    return "  ".join([*parts, f"{np.mean(seconds):.1f} s"])
+    return score_embedding(cohort, row.name, embeddings, seconds)
 
 
 def main() -> None:

@@ -48,6 +48,11 @@ class Rows:
         """Samples as integers in order of appearance, (n_spots,) int64."""
         return pd.factorize(self.sample)[0].astype(np.int64)
 
+    @property
+    def donor_codes(self) -> Array:
+        """Donors as integers in order of appearance, (n_spots,) int64."""
+        return pd.factorize(self.donor)[0].astype(np.int64)
+
     def stack(self, per_donor: Mapping[str, Mapping[str, Array]], prefix: str = "") -> Array:
         """Stack arrays found under ``<prefix><sample>`` of each donor."""
         return np.concatenate([per_donor[donor][f"{prefix}{sample}"] for donor, sample in self.spans])

@@ -315,7 +315,8 @@ class Integration:
         }
         inputs = {name: array[self.order] for name, array in unordered.items()}
         model = Aestetik(self.settings.aestetik, seed=self.seed)
-        model.fit(**inputs, n_domains=n_domains, progress=self.progress)
+        donors = self.adata.obs[keys.DONOR].to_numpy(dtype=str)[self.order]
+        model.fit(**inputs, batch=donors, n_domains=n_domains, progress=self.progress)
         self.adata.obsm[keys.X_AESTETIK] = self._restored(model.embed(**inputs))
         self.model = model
 

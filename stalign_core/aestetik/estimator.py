@@ -63,6 +63,7 @@ class Aestetik:
         n_domains: int,
         has_morphology: ArrayLike | None = None,
         hexagonal: ArrayLike | None = None,
+        batch: ArrayLike | None = None,
         progress: Progress | None = None,
         checkpoint_folder: Path | None = None,
     ) -> Aestetik:
@@ -85,6 +86,9 @@ class Aestetik:
         hexagonal
             (n,) bool, whether a spot's cell was packed from a hexagonal array. The reference preset undoes the
             packing and must be told; the default does not ask.
+        batch
+            (n,) names or codes of what sets spots apart without being tissue, the donor above all: see the setting
+            `partners`. None, or one batch alone, draws partners anywhere.
         progress
             Told the loss terms after each epoch.
         checkpoint_folder
@@ -97,14 +101,15 @@ class Aestetik:
             If shapes disagree, a number is not finite or there are fewer spots than domains.
         """
         given = check_input(expression, morphology, lattice, sample, has_morphology, hexagonal)
+        batches = self._batches(batch, given.n_spots)
         if not 1 <= n_domains <= given.n_spots:
             raise ModelError("n_domains", f"is {n_domains}", expected=f"1 to {given.n_spots}, the number of spots")
         self._scaling = self._preset.fit_scaling(given)
         generator = Generator().manual_seed(self.seed)
         checkpoint = None if checkpoint_folder is None else Path(checkpoint_folder) / CHECKPOINT_FILE
-        identity = self._identity(given, n_domains)
+        identity = self._identity(given, n_domains, batches)
         with one_thread():
-            data = self._training_data(given, n_domains)
+            data = self._training_data(given, n_domains, batches)
             self._model = self._new_model(generator)
             self.history = train(self._model, data, self.settings, generator, progress or silent, checkpoint, identity)
         return self
@@ -200,7 +205,7 @@ class Aestetik:
         assert self._scaling is not None
         return self._preset.network(len(self._scaling.origin), self.settings, generator)
 
-    def _training_data(self, given: ModelInput, n_domains: int) -> TrainingData:
+    def _training_data(self, given: ModelInput, n_domains: int, batches: NDArray[np.int64] | None) -> TrainingData:
         assert self._scaling is not None
         views = self._preset.views(given, self._scaling, self.settings)
         method = self.settings.triplet_labels
@@ -218,13 +223,25 @@ class Aestetik:
             morphology_labels=torch.from_numpy(morphology),
             n_labels=n_domains,
             has_morphology=torch.from_numpy(given.has_morphology),
+            batch=None if batches is None else torch.from_numpy(batches),
         )
 
-    def _identity(self, given: ModelInput, n_domains: int) -> str:
+    def _batches(self, batch: ArrayLike | None, n_spots: int) -> NDArray[np.int64] | None:
+        """Codes of the batches that partners are drawn across, or None where they are drawn anywhere."""
+        if batch is None or self.settings.partners == "any":
+            return None
+        names = np.asarray(batch)
+        if names.shape != (n_spots,):
+            raise ModelError("batch", f"has shape {names.shape}", expected=f"({n_spots},)")
+        codes = np.unique(names, return_inverse=True)[1].astype(np.int64)
+        return codes if codes.max(initial=0) > 0 else None
+
+    def _identity(self, given: ModelInput, n_domains: int, batches: NDArray[np.int64] | None) -> str:
         """Hash of all that a training follows from."""
         digest = hashlib.sha256(json.dumps([asdict(self.settings), self.seed, n_domains, FORMAT]).encode())
         arrays: list[NDArray[Any]] = [given.expression, given.morphology, given.lattice, given.sample]
         arrays += [given.has_morphology] if given.hexagonal is None else [given.has_morphology, given.hexagonal]
+        arrays += [] if batches is None else [batches]
         for array in arrays:
             digest.update(str((array.shape, array.dtype)).encode())
             digest.update(np.ascontiguousarray(array).tobytes())

@@ -14,7 +14,7 @@ from stalign_core.errors import SettingsError
 TripletLabels = Literal["tied", "kmeans"]
 
 REFERENCE_VALUES: Final[Mapping[str, Any]] = MappingProxyType(
-    {"preset": "reference", "epochs": 100, "batch_size": 8192, "triplet_labels": "kmeans"}
+    {"preset": "reference", "epochs": 100, "batch_size": 8192, "triplet_labels": "kmeans", "partners": "any"}
 )
 """What the reference preset sets unless told otherwise; the rest is as in the default."""
 _ADDED: Final = ("preset", "multi_triplet", "devices")
@@ -52,6 +52,9 @@ class AestetikSettings:
         Gaussian mixture over neighbourhood means, or ``"kmeans"``, K-Means over single spots as in the paper.
     multi_triplet
         Whether a spot is compared with every other group in each step, or with one, drawn at random.
+    partners
+        ``"across"``: a positive comes from another batch and a negative from the anchor's own, where `fit` is told
+        the batches (stalign tells it the donors); ``"any"``: from anywhere.
     precision
         Lightning's precision of the training: ``"32-true"``, ``"bf16-mixed"`` and so on.
     device
@@ -76,6 +79,7 @@ class AestetikSettings:
     reconstruction: Literal["l1", "mse"] = "l1"
     triplet_labels: TripletLabels = "tied"
     multi_triplet: bool = True
+    partners: Literal["across", "any"] = "across"
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = 1

@@ -39,6 +39,8 @@ class TrainingData:
         How many groups there are.
     has_morphology
         (n,) bool.
+    batch
+        (n,) batches that partners are drawn across, from 0; None where they are drawn anywhere.
     """
 
     views: Views
@@ -47,6 +49,7 @@ class TrainingData:
     morphology_labels: Tensor
     n_labels: int
     has_morphology: Tensor
+    batch: Tensor | None = None
 
     def to(self, device: torch.device) -> TrainingData:
         """The same data on `device`."""
@@ -57,6 +60,7 @@ class TrainingData:
             self.morphology_labels.to(device),
             self.n_labels,
             self.has_morphology.to(device),
+            None if self.batch is None else self.batch.to(device),
         )
 
 
@@ -66,6 +70,7 @@ def training_step(
     """The loss of one batch, and its four terms, in the order of `TERMS`."""
     latent, decoded, target = data.views.reconstruct(model, spots, generator)
     draw = draw_triplets if settings.multi_triplet else draw_single_triplets
+    batch = None if data.batch is None else data.batch[spots]
     split = data.n_expression
     everywhere = torch.ones_like(spots, dtype=torch.bool)
     terms = []
@@ -77,7 +82,7 @@ def training_step(
             terms += [latent.new_zeros(()), latent.new_zeros(())]
             continue
         terms.append(reconstruction_loss(decoded[:, part], target[:, part], present, settings.reconstruction))
-        terms.append(triplet_loss(latent, draw(labels[spots], data.n_labels, generator)))
+        terms.append(triplet_loss(latent, draw(labels[spots], data.n_labels, generator, batch)))
     loss = weighted_total(settings.morphology_weight, (terms[0], terms[1]), (terms[2], terms[3]))
     return loss, torch.stack(terms).detach()
 

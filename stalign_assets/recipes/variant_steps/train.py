@@ -51,10 +51,14 @@ def train(variant: str, task: Task) -> None:
 
     device = resolve_device(task.settings.aestetik_of(variant).device, "aestetik.device")
     task.builder.determinism = DETERMINISM[device]
-    _, arrays = _model_inputs(task, variant)
+    rows, arrays = _model_inputs(task, variant)
     model = Aestetik(task.settings.aestetik_of(variant), seed=task.settings.seed)
     model.fit(
-        **arrays, n_domains=task.key_settings["n_domains"], progress=task.progress, checkpoint_folder=task.scratch
+        **arrays,
+        batch=rows.donor_codes,
+        n_domains=task.key_settings["n_domains"],
+        progress=task.progress,
+        checkpoint_folder=task.scratch,
     )
     model.save(task.builder.folder(_MODEL_FOLDER))
     task.builder.record_folder(_MODEL_FOLDER)

@@ -100,3 +100,53 @@ def test_a_single_triplet_with_an_absent_label_is_invalid():
 
 def test_one_label_gives_no_single_triplets():
     assert draw_single_triplets(torch.zeros(4, dtype=torch.long), 1, _generator()).positive.shape == (4, 0)
+
+
+def test_across_batches_positives_come_from_others_and_negatives_from_the_own():
+    labels = torch.tensor([0, 0, 0, 1, 1, 1, 0, 1])
+    batch = torch.tensor([0, 1, 1, 0, 1, 1, 0, 0])
+    seen = {anchor: (set(), set()) for anchor in range(8)}
+    for seed in range(60):
+        triplets = draw_triplets(labels, 2, _generator(seed), batch)
+        assert triplets.valid.all()
+        for anchor in range(8):
+            seen[anchor][0].add(int(triplets.positive[anchor, 0]))
+            seen[anchor][1].add(int(triplets.negative[anchor, 0]))
+    assert seen[0] == ({1, 2}, {3, 7})
+    assert seen[1] == ({0, 6}, {4, 5})
+    assert seen[4] == ({3, 7}, {1, 2})
+    assert seen[7] == ({4, 5}, {0, 6})
+
+
+def test_without_partners_across_batches_they_come_from_where_there_are_some():
+    # Label 0 lies in batch 0 alone, label 1 in batch 1 alone.
+    labels, batch = torch.tensor([0, 0, 0, 1, 1]), torch.tensor([0, 0, 0, 1, 1])
+    positives, negatives = set(), set()
+    for seed in range(40):
+        triplets = draw_triplets(labels, 2, _generator(seed), batch)
+        assert triplets.valid.all()
+        positives.add(int(triplets.positive[0, 0]))
+        negatives.add(int(triplets.negative[0, 0]))
+        assert triplets.positive[3:, 0].tolist() == [4, 3]
+    assert (positives, negatives) == ({1, 2}, {3, 4})
+
+
+def test_unlabelled_spots_are_no_partners_across_batches():
+    labels, batch = torch.tensor([-1, 0, 0, 1, 1, -1]), torch.tensor([1, 0, 1, 0, 1, 0])
+    for seed in range(20):
+        triplets = draw_triplets(labels, 2, _generator(seed), batch)
+        assert triplets.valid.flatten().tolist() == [False, True, True, True, True, False]
+        assert triplets.positive[1:5, 0].tolist() == [2, 1, 4, 3]
+        assert triplets.negative[1:5, 0].tolist() == [3, 4, 1, 2]
+
+
+def test_partners_across_batches_are_drawn_evenly():
+    labels = torch.tensor([0] * 7 + [1] * 3)
+    batch = torch.tensor([1, 0, 2, 1, 2, 0, 0, 1, 1, 0])
+    counts = torch.zeros(10)
+    generator = _generator()
+    for _ in range(4000):
+        counts[draw_triplets(labels, 2, generator, batch).positive[0, 0]] += 1
+    # Batch 1 is left out: spots 1, 2, 4, 5 and 6 remain.
+    assert torch.allclose(counts[[1, 2, 4, 5, 6]] / 4000, torch.full((5,), 0.2), atol=0.03)
+    assert counts.sum() == counts[[1, 2, 4, 5, 6]].sum()
