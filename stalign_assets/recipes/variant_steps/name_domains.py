@@ -62,6 +62,10 @@ def name_domains(variant: str, task: Task) -> None:
                     "domain_unrefined": found.domain_unrefined,
                 }
             )
+            # What a later mapping needs; metrics and reports read the tables alone.
+            arrays, facts = found.assigner.to_arrays()
+            task.builder.write_arrays("assigner.safetensors", arrays)
+            task.builder.write_json("assigner.json", facts)
             task.builder.summary.update(n_spots=len(domains), n_domains=found.n_found, n_spots_refined=found.n_changed)
     task.builder.write_table("domains.parquet", domains)
     task.builder.write_table("steps.parquet", steps)
