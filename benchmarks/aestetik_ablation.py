@@ -76,7 +76,7 @@ def rows(epochs: int) -> list[Row]:
             lines.append(Row(f"model, {scaling}, {correction}", default, scaling, correction))
         for words, changed in (
             ("triplets from K-Means on single spots", replace(default, triplet_labels="kmeans")),
-            ("partners from anywhere", replace(default, partners="any")),
+            ("partners across donors", replace(default, partners="across")),
             ("one triplet a spot", replace(default, multi_triplet=False)),
             ("window 1", replace(default, window=1)),
             ("window 3", replace(default, window=3)),

@@ -6,7 +6,7 @@ FOLDER is that of aestetik_ablation.py, and so are the inputs and the scores: la
 row trains the model without or with a way to make it aware of batches, on uncorrected and on Harmony's components:
 
   plain         batches are not known to the model
-  across        a positive comes from another batch, a negative from the anchor's own, where it can (the default)
+  across        a positive comes from another batch, a negative from the anchor's own, where it can
   conditional   the decoder is told the batch, so the embedding need not carry it
   adversarial   a classifier guesses the batch from the embedding, and the encoder is trained against it
   all           the three together

@@ -14,10 +14,10 @@ from stalign_core.errors import SettingsError
 TripletLabels = Literal["tied", "kmeans"]
 
 REFERENCE_VALUES: Final[Mapping[str, Any]] = MappingProxyType(
-    {"preset": "reference", "epochs": 100, "batch_size": 8192, "triplet_labels": "kmeans", "partners": "any"}
+    {"preset": "reference", "epochs": 100, "batch_size": 8192, "triplet_labels": "kmeans"}
 )
 """What the reference preset sets unless told otherwise; the rest is as in the default."""
-_ADDED: Final = ("preset", "multi_triplet", "devices")
+_ADDED: Final = ("preset", "multi_triplet", "partners", "devices")
 """Settings that the first models did not have: at their defaults they change nothing."""
 
 
@@ -53,8 +53,9 @@ class AestetikSettings:
     multi_triplet
         Whether a spot is compared with every other group in each step, or with one, drawn at random.
     partners
-        ``"across"``: a positive comes from another batch and a negative from the anchor's own, where `fit` is told
-        the batches (stalign tells it the donors); ``"any"``: from anywhere.
+        ``"any"``: positives and negatives come from anywhere. ``"across"``: a positive comes from another batch and
+        a negative from the anchor's own, where `fit` is told the batches (stalign tells it the donors): donors are
+        mixed more, at some cost in accuracy.
     precision
         Lightning's precision of the training: ``"32-true"``, ``"bf16-mixed"`` and so on.
     device
@@ -79,7 +80,7 @@ class AestetikSettings:
     reconstruction: Literal["l1", "mse"] = "l1"
     triplet_labels: TripletLabels = "tied"
     multi_triplet: bool = True
-    partners: Literal["across", "any"] = "across"
+    partners: Literal["any", "across"] = "any"
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = 1
