@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from stalign_assets.full_disk import naming_full_disk
+from stalign_assets.locking import using_store
 from stalign_assets.planning import assets_of_scope, plan
 from stalign_assets.platform.tables_asset import METRICS_TABLES
 from stalign_assets.recipes.graph import SCOPES, recipes_of
@@ -96,7 +97,7 @@ def _with_n_domains(request: Request, study: Study) -> Study:
 
 def _bring_up_to_date(request: Request, study: Study, console: Console) -> Report:
     tally = Tally(console)
-    with attached(tally), open_instance(study) as instance:
+    with attached(tally), using_store(study, console.step_said), open_instance(study) as instance:
         prepare_instance(instance, study)
         driver = _Driver(request, study, instance, tally)
         driver.run()

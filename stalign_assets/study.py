@@ -25,6 +25,11 @@ SHEET_FILE: Final = "samples.csv"
 DAGSTER_FOLDER: Final = "dagster"
 REPORTS_FOLDER: Final = "reports"
 METRICS_FILE: Final = "metrics.duckdb"
+CACHE_FOLDER: Final = "cache"
+RUN_SETTINGS_FOLDER: Final = "run_settings"
+"""Of the Dagster folder: the settings that each run began with."""
+UNFINISHED_FOLDER: Final = "unfinished"
+"""Of the cache: work that a killed computation can go on with."""
 STUDY_VARIABLE: Final = "STALIGN_STUDY"
 
 
@@ -41,7 +46,7 @@ class Study:
         """The artifacts of the study."""
         base = self.settings.store
         try:
-            return Store(base if "://" in base else self.folder / base, cache=self.folder / "cache")
+            return Store(base if "://" in base else self.folder / base, cache=self.folder / CACHE_FOLDER)
         except (ValueError, ImportError) as error:
             raise SettingsError(
                 f"{self.folder / SETTINGS_FILE}, store",
@@ -120,7 +125,7 @@ def study_of_run(folder: Path, run_id: str) -> Study:
 
     The first step of a run keeps a snapshot; whichever process links it first wins, and all read that one.
     """
-    snapshot = folder / DAGSTER_FOLDER / "run_settings" / f"{run_id}.json"
+    snapshot = folder / DAGSTER_FOLDER / RUN_SETTINGS_FOLDER / f"{run_id}.json"
     if not snapshot.is_file():
         study = open_study(folder)
         _keep_snapshot(snapshot, study)

@@ -7,6 +7,7 @@ import dagster as dg
 
 from stalign_assets import reporting
 from stalign_assets.full_disk import naming_full_disk
+from stalign_assets.locking import using_store
 from stalign_assets.materialise import Materialisation, Step, materialise
 from stalign_assets.platform.metadata import metadata_of
 from stalign_assets.platform.partitions import DONORS
@@ -67,6 +68,7 @@ def _materialise(
     watcher = reporting.watch(asset, partition, context.log.info)
     limit_threads(study.settings.execution.threads)
     step = Step(study, recipes, recipes[asset], partition, context.run_id, watcher.progress, watcher.say)
-    result = materialise(step)
+    with using_store(study, watcher.say):
+        result = materialise(step)
     watcher.done(result)
     return result

@@ -7,6 +7,7 @@ from typing import Final
 import dagster as dg
 
 from stalign_assets import reporting
+from stalign_assets.locking import using_store
 from stalign_assets.platform.assets import failing_in_one_line
 from stalign_assets.platform.checks import STEPS
 from stalign_assets.platform.resources import StudyResource
@@ -36,7 +37,8 @@ def tables_asset(recipes: Mapping[str, Recipe]) -> dg.AssetsDefinition:
         with failing_in_one_line():
             opened = study.of_run(context.run_id)
             watcher = reporting.watch(METRICS_TABLES, "", context.log.info)
-            built = rebuild_tables(opened, recipes_of(opened.settings))
+            with using_store(opened, watcher.say):
+                built = rebuild_tables(opened, recipes_of(opened.settings))
             for line in built.left_out:
                 watcher.say(f"warning: {line}; it is left out of the tables")
             watcher.said_done(f"{METRICS_TABLES}: {'reused' if built.reused else 'rebuilt'}")

@@ -23,12 +23,32 @@ def sweep(parent: Path) -> list[Path]:
 
     A folder of another host stays: whether its process lives cannot be told from here.
     """
-    swept = []
-    for folder in sorted(parent.iterdir()) if parent.is_dir() else ():
-        if _writer_is_gone(folder.name):
-            shutil.rmtree(folder, ignore_errors=True)
-            swept.append(folder)
+    swept = [folder for folder in _folders(parent) if _writer_is_gone(folder.name)]
+    for folder in swept:
+        shutil.rmtree(folder, ignore_errors=True)
     return swept
+
+
+def leftovers(parent: Path, untouched_since: float) -> list[Path]:
+    """What nobody will go on with, where nobody is at work: folders of dead processes, and any untouched since a time.
+
+    Parameters
+    ----------
+    untouched_since
+        Seconds since the epoch.
+    """
+    return [
+        folder for folder in _folders(parent) if _writer_is_gone(folder.name) or last_change(folder) <= untouched_since
+    ]
+
+
+def last_change(path: Path) -> float:
+    """When a file, or a folder or anything in it, changed last, in seconds since the epoch."""
+    return max(each.lstat().st_ctime for each in (path, *path.rglob("*")))
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(parent.iterdir()) if parent.is_dir() else []
 
 
 def _writer_is_gone(name: str) -> bool:

@@ -17,7 +17,7 @@ from stalign_core.errors import ArtifactError, MissingArtifactError
 from stalign_core.store.artifact import Artifact
 from stalign_core.store.builder import ArtifactBuilder
 from stalign_core.store.manifest import MANIFEST, Manifest
-from stalign_core.store.staging import STAGING, staging_name, sweep
+from stalign_core.store.staging import STAGING, leftovers, staging_name, sweep
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -168,6 +168,44 @@ class Store:
                 continue
             if found is not None:
                 yield found
+
+    def in_force(self) -> Iterator[Artifact]:
+        """Every artifact that a pointer names, of any asset; pointers to what is not there are passed over.
+
+        Raises
+        ------
+        ArtifactError
+            If a pointer or what it points at is not whole.
+        """
+        for path in sorted(self.base.rglob(_POINTER), key=str):
+            asset, partition = path.parent.path[len(self.base.path) :].strip("/").rsplit("/", 1)
+            with suppress(MissingArtifactError):
+                artifact = self.current(asset, partition)
+                if artifact is not None:
+                    yield artifact
+
+    def set_aside(self) -> Iterator[UPath]:
+        """Folders of the damaged artifacts that `discard` moved out of the way."""
+        for path in sorted(self.base.rglob(f"*{_SET_ASIDE}*"), key=str):
+            if path.is_dir():
+                yield path
+
+    def staging_leftovers(self, untouched_since: float) -> list[Path]:
+        """Staging folders that nobody will go on with; see `stalign_core.store.staging.leftovers`."""
+        return leftovers(self._staging_parent, untouched_since)
+
+    def remove(self, folder: Path | UPath) -> None:
+        """Remove the folder of an artifact; killed midway, it leaves nothing that would be taken for one."""
+        from upath import UPath
+
+        if self.is_local:
+            doomed = self._staging_parent / staging_name()
+            doomed.parent.mkdir(exist_ok=True)
+            Path(folder).rename(doomed)
+            shutil.rmtree(doomed)
+        else:
+            (folder / MANIFEST).unlink(missing_ok=True)
+            self.base.fs.rm(UPath(folder).path, recursive=True)
 
     @property
     def _staging_parent(self) -> Path:

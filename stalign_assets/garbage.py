@@ -1,0 +1,217 @@
+"""What a study no longer needs: found by what is still needed, and removed while no run is at work."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+from stalign_assets.full_disk import naming_full_disk
+from stalign_assets.locking import store_alone
+from stalign_assets.study import RUN_SETTINGS_FOLDER, UNFINISHED_FOLDER, Study
+from stalign_core.errors import ArtifactError
+from stalign_core.store import Artifact
+from stalign_core.store.staging import STAGING, last_change
+
+if TYPE_CHECKING:
+    import dagster as dg
+    from upath import UPath
+
+KEEP_DAYS: Final = 30
+
+Kind = Literal["artifacts", "damaged artifacts", "staging", "run settings", "cache"]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+
+Place = tuple[str, str, str]
+"""Asset, partition and input key of an artifact."""
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """A file or folder that nothing needs; those of the store may lie on a remote filesystem."""
+
+    kind: Kind
+    path: Path | UPath
+
+
+@dataclass
+class Collected:
+    """What was, or would be, removed: paths and the bytes that they free, by kind."""
+
+    dry_run: bool
+    paths: dict[Kind, list[str]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
+    n_bytes: Counter[Kind] = field(default_factory=Counter)
+    unreadable: list[str] = field(default_factory=list)
+    """One line for each artifact that is left alone because its manifest is not whole."""
+
+    def lines(self) -> list[str]:
+        """For a reader."""
+        removed, freed = ("to remove", "would free") if self.dry_run else ("removed", "freed")
+        lines = [
+            f"{kind}: {len(self.paths[kind])} {removed}, {_megabytes(self.n_bytes[kind])}"
+            for kind in KINDS
+            if self.paths[kind]
+        ]
+        lines += [f"left alone: {line}" for line in self.unreadable]
+        return [*lines, f"{freed} {_megabytes(self.n_bytes.total())}"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a program."""
+        return {
+            "dry_run": self.dry_run,
+            "bytes": self.n_bytes.total(),
+            "removed": {kind: {"bytes": self.n_bytes[kind], "paths": self.paths[kind]} for kind in KINDS},
+            "unreadable": self.unreadable,
+        }
+
+
+def collect_garbage(
+    study: Study,
+    instance: dg.DagsterInstance,
+    *,
+    keep_days: int = KEEP_DAYS,
+    dry_run: bool = False,
+    now: datetime | None = None,
+) -> Collected:
+    """Remove what nothing needs, or with `dry_run` only say what that is.
+
+    Parameters
+    ----------
+    keep_days
+        What could still be of use, such as the results of earlier settings, is removed once it is older.
+    now
+        Ages count from then; the present by default.
+
+    Raises
+    ------
+    StudyError
+        If a run is at work.
+    ArtifactError
+        If an artifact in force cannot be read, so that what it was made from cannot be told.
+    """
+    before = (now or datetime.now(UTC)) - timedelta(days=keep_days)
+    collected = Collected(dry_run)
+    with store_alone(study), naming_full_disk(f"store {study.store.base}", "nothing could be removed"):
+        found = list(_find(study, instance, before, collected.unreadable))
+        _count(found, collected)
+        for garbage in () if dry_run else found:
+            _remove(study, garbage)
+    return collected
+
+
+def roots(study: Study) -> set[Place]:
+    """Artifacts that are kept with all that they were made from: those in force."""
+    return {_place(artifact) for artifact in study.store.in_force()}
+
+
+def _find(study: Study, instance: dg.DagsterInstance, before: datetime, unreadable: list[str]) -> Iterator[Garbage]:
+    damaged: list[ArtifactError] = []
+    artifacts = {_place(artifact): artifact for artifact in study.store.artifacts(damaged.append)}
+    unreadable += [error.line for error in damaged]
+    needed = _with_ancestors(roots(study), artifacts)
+    kept = {
+        place: artifact
+        for place, artifact in artifacts.items()
+        if place in needed or datetime.fromisoformat(artifact.manifest.created) > before
+    }
+    for place, artifact in artifacts.items():
+        if place not in kept:
+            yield Garbage("artifacts", artifact.folder)
+    since = before.timestamp()
+    for folder in study.store.set_aside():
+        if _last_change(study, folder) <= since:
+            yield Garbage("damaged artifacts", folder)
+    yield from (Garbage("staging", folder) for folder in study.store.staging_leftovers(since))
+    yield from (Garbage("run settings", path) for path in _idle_run_settings(study, instance, kept.values(), since))
+    yield from (Garbage("cache", path) for path in _idle_cache(study, kept, since))
+
+
+def _place(artifact: Artifact) -> Place:
+    manifest = artifact.manifest
+    return manifest.asset, manifest.partition, manifest.input_key
+
+
+def _with_ancestors(places: set[Place], artifacts: dict[Place, Artifact]) -> set[Place]:
+    """These artifacts and all that they were made from, as far as it is still there."""
+    needed: set[Place] = set()
+    pending = list(places)
+    while pending:
+        place = pending.pop()
+        if place in needed or place not in artifacts:
+            continue
+        needed.add(place)
+        inputs = artifacts[place].manifest.inputs
+        pending += [(record.asset, record.partition, record.input_key) for record in inputs]
+    return needed
+
+
+def _idle_run_settings(
+    study: Study, instance: dg.DagsterInstance, kept: Iterable[Artifact], since: float
+) -> Iterator[Path]:
+    """Settings of runs that are over and made nothing that is kept."""
+    told_of = {artifact.manifest.run_id for artifact in kept}
+    for path in _entries(study.dagster_home / RUN_SETTINGS_FOLDER):
+        run = instance.get_run_by_id(path.stem)
+        is_over = run is None or run.is_finished
+        if is_over and path.stem not in told_of and last_change(path) <= since:
+            yield path
+
+
+def _idle_cache(study: Study, kept: dict[Place, Artifact], since: float) -> Iterator[Path]:
+    """Unfinished work that nobody went on with, and fetched files of artifacts that are not kept."""
+    cache = study.store.cache
+    unfinished = cache / UNFINISHED_FOLDER
+    yield from (path for path in _entries(unfinished) if last_change(path) <= since)
+    fetched = set() if study.store.is_local else {cache.joinpath(*place) for place in kept}
+    leading_there = {parent for path in fetched for parent in path.parents}
+    pending = [path for path in _entries(cache) if path not in (unfinished, cache / STAGING)]
+    while pending:
+        path = pending.pop(0)
+        if path in leading_there:
+            pending += _entries(path)
+        elif path not in fetched:
+            yield path
+
+
+def _megabytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:.1f} MB"
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _last_change(study: Study, folder: UPath) -> float:
+    if study.store.is_local:
+        return last_change(Path(folder.path))
+    times = [folder.fs.modified(path) for path in folder.fs.find(folder.path)]
+    return max((time.timestamp() for time in times), default=0.0)
+
+
+def _count(found: Iterable[Garbage], collected: Collected) -> None:
+    """Artifacts share files by links: bytes are freed with the last of a file's names."""
+    names: Counter[tuple[int, int]] = Counter()
+    for garbage in found:
+        collected.paths[garbage.kind].append(str(garbage.path))
+        if not isinstance(garbage.path, Path):
+            collected.n_bytes[garbage.kind] += int(garbage.path.fs.du(garbage.path.path))
+            continue
+        for path in (garbage.path, *garbage.path.rglob("*")):
+            status = path.lstat()
+            names[status.st_dev, status.st_ino] += 1
+            if path.is_file() and names[status.st_dev, status.st_ino] == status.st_nlink:
+                collected.n_bytes[garbage.kind] += status.st_size
+
+
+def _remove(study: Study, garbage: Garbage) -> None:
+    path = garbage.path
+    if garbage.kind in ("artifacts", "damaged artifacts") or not isinstance(path, Path):
+        study.store.remove(path)
+    elif path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
