@@ -16,8 +16,12 @@ from stalign_core.errors import InputDataError
 LatticeKind = Literal["hexagonal", "square", "irregular"]
 IntArray = NDArray[np.int32]
 
-CELLS_PER_SPOT = 2.0
-"""How much finer than the spots the grid of irregular positions is, as an area: fewer spots contend for a cell."""
+_SURROUNDING = 8
+"""Nearest spots by which the spacing of irregular spots is measured, as many as surround a cell."""
+_MEASURED_PLACES = 10_000
+"""Spots, at most, whose spacing is measured."""
+_EMPTY_SPACINGS = 2.0
+"""A place is empty that has no spot within this many of the widest common (99% quantile) spacing."""
 
 
 def pack_lattice(array_row: ArrayLike, array_col: ArrayLike, kind: LatticeKind) -> IntArray:
@@ -83,44 +87,97 @@ def _pack_hexagonal(cells: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _pack_irregular(position: NDArray[np.float64]) -> IntArray:
-    """Put each spot into the free cell nearest to it, the closest spots choosing first."""
-    extent = np.ptp(position, axis=0)
-    sides = np.where(extent > 0, extent, extent.max() / len(position) or 1.0)
-    side = float(np.sqrt(sides[0] * sides[1] / (CELLS_PER_SPOT * len(position))))
-    scaled = (position - position.min(axis=0)) / side
-    reach = 1
-    while True:
-        cells = _settle(scaled, reach)
-        if cells is not None:
-            return _as_cells(cells - cells.min(axis=0))
-        reach *= 2
+    """Halve the spots at their median, along the longer side of what cells they have, until each has its own.
+
+    Neighbourhoods come out alike however dense the spots lie: a window holds a spot's surroundings in all directions,
+    as the nearest spots of angular sectors would. Unlike those, windows are mutual (if j is in the window of i, i is
+    in that of j) and a spot has one cell, which the model's convolutions over shared cells rest on. Spots stand in
+    for the wide empty places, so that two pieces of tissue do not become neighbours. Ties go by index.
+
+    Measured on 10,000 simulated centroids: share of the true 8 (24) nearest in the 3 x 3 (5 x 5) window, and the 95%
+    quantile of how far the spots of a 5 x 5 window lie, in local spacings. "Binning" settles each spot in the free
+    cell nearest to its place on an even grid of twice as many cells.
+
+    ===============================  ==============  ==============  ==============
+    density                          halving         binning         sectors
+    ===============================  ==============  ==============  ==============
+    even                             .61 (.72), 4.4  .48 (.50), 2.7  .65 (.73), 4.1
+    thirtyfold from side to side     .57 (.67), 4.9  .48 (.55), 5.3  .66 (.73), 4.1
+    half of the spots in clusters    .52 (.59), 10   .28 (.33), 28   .64 (.70), 4.1
+    a hole and a gap                 .60 (.70), 4.4  .56 (.63), 3.4  .65 (.72), 4.1
+    ===============================  ==============  ==============  ==============
+
+    A million spots take 7 seconds of one core; binning had not ended on 100,000 in clusters after 40.
+    """
+    stand_ins = _empty_places(position)
+    points = np.concatenate([position, stand_ins])
+    n_rows = _rows_of(points)
+    return _halve(points, n_rows, -(-len(points) // n_rows))[: len(position)]
 
 
-def _settle(scaled: NDArray[np.float64], reach: int) -> NDArray[np.int64] | None:
-    """Cells within `reach` of each spot, or None if some spot finds none free."""
-    home = np.rint(scaled).astype(np.int64)
-    steps = np.arange(-reach, reach + 1)
-    offsets = np.array([(row, col) for row in steps for col in steps])
-    offsets = offsets[np.argsort((offsets**2).sum(axis=1), kind="stable")]
-    cells = np.full_like(home, np.iinfo(np.int64).min)
-    width = int(home[:, 1].max()) + 2 * reach + 1
-    taken = np.zeros(0, dtype=np.int64)
-    waiting = np.arange(len(home))
-    for offset in offsets:
-        wanted = home[waiting] + offset
-        key = (wanted[:, 0] + reach) * width + wanted[:, 1] + reach
-        distance = ((scaled[waiting] - wanted) ** 2).sum(axis=1)
-        order = np.lexsort((waiting, distance, key))
-        first = np.ones(len(order), dtype=bool)
-        first[1:] = key[order][1:] != key[order][:-1]
-        winner = order[first]
-        winner = winner[~np.isin(key[winner], taken)]
-        cells[waiting[winner]] = wanted[winner]
-        taken = np.concatenate([taken, key[winner]])
-        waiting = np.delete(waiting, winner)
-        if not len(waiting):
-            return cells
-    return None
+def _rows_of(points: NDArray[np.float64]) -> int:
+    """Rows of a grid with a cell for each of the points and the proportions of their extent."""
+    height, width = np.ptp(points, axis=0)
+    if height == width == 0:
+        height = width = 1.0
+    if width == 0:
+        return len(points)
+    return min(max(round(float(np.sqrt(len(points) * (height / width)))), 1), len(points))
+
+
+def _empty_places(position: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points of a mesh as wide as the spots' spacing, where no spot is near: (m, 2), at most about one per spot."""
+    from scipy.spatial import cKDTree
+
+    # As complex numbers, whose sorting takes a tenth of the time that sorting rows takes.
+    distinct = np.unique(position[:, 0] + 1j * position[:, 1])
+    places = np.column_stack([distinct.real, distinct.imag])
+    extent = np.ptp(places, axis=0)
+    if len(places) <= _SURROUNDING or not extent.all():
+        return np.zeros((0, 2))
+    tree = cKDTree(places)
+    some = places[:: -(-len(places) // _MEASURED_PLACES)]
+    # A disc around a spot with k others around it has k spacings squared.
+    spacing = tree.query(some, k=_SURROUNDING + 1)[0][:, -1] / np.sqrt(_SURROUNDING / np.pi)
+    width = max(float(np.median(spacing)), float(np.sqrt(extent.prod() / len(position))))
+    axes = [np.arange(low, low + span + width, width) for low, span in zip(places.min(axis=0), extent, strict=True)]
+    mesh = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+    far = _EMPTY_SPACINGS * float(np.quantile(spacing, 0.99))
+    empty: NDArray[np.float64] = mesh[np.isinf(tree.query(mesh, distance_upper_bound=far)[0])]
+    return empty
+
+
+def _halve(points: NDArray[np.float64], n_rows: int, n_columns: int) -> IntArray:
+    """Cells of `n_rows` x `n_columns` for all points, all blocks of cells halved at once, level by level."""
+    n = len(points)
+    rank = np.empty((2, n), dtype=np.int64)
+    for axis in (0, 1):
+        rank[axis, np.argsort(points[:, axis], kind="stable")] = np.arange(n)
+    order = np.arange(n)
+    count = np.array([n])
+    corner = np.zeros((1, 2), dtype=np.int64)
+    side = np.array([[n_rows, n_columns]])
+    while side.max() > 1:
+        axis = (side[:, 0] < side[:, 1]).astype(np.int64)
+        block = np.arange(len(count))
+        along = np.repeat(block * n, count) + rank[np.repeat(axis, count), order]
+        order = order[np.argsort(along)]
+        length, breadth = side[block, axis], side[block, 1 - axis]
+        half = length // 2
+        wanted = np.rint(count * (half / length)).astype(np.int64)
+        n_first = np.clip(wanted, count - (length - half) * breadth, half * breadth)
+        second_corner, first_side, second_side = corner.copy(), side.copy(), side.copy()
+        second_corner[block, axis] += half
+        first_side[block, axis] = half
+        second_side[block, axis] -= half
+        count = np.column_stack([n_first, count - n_first]).ravel()
+        filled = count > 0
+        count = count[filled]
+        corner = np.stack([corner, second_corner], axis=1).reshape(-1, 2)[filled]
+        side = np.stack([first_side, second_side], axis=1).reshape(-1, 2)[filled]
+    cells = np.empty((n, 2), dtype=np.int64)
+    cells[order] = corner
+    return _as_cells(cells)
 
 
 def window_neighbors(lattice: IntArray, window: int) -> IntArray:

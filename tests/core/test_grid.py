@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
@@ -67,20 +70,83 @@ def test_square_lattice_starts_at_zero():
     assert pack_lattice([7, 9], [3, 4], "square").tolist() == [[0, 0], [2, 1]]
 
 
-def test_irregular_spots_get_one_cell_each_near_their_place():
-    rng = np.random.default_rng(0)
-    points = rng.uniform(0, 100, size=(400, 2))
+def _shuffled(points: np.ndarray) -> np.ndarray:
+    return points[np.random.default_rng(0).permutation(len(points))]
+
+
+def test_irregular_spots_of_uneven_spacing_keep_their_rows_and_columns():
+    # Four rows and four columns, tenfold denser at one end: halving at medians counts them out.
+    steps = np.array([0.0, 1.0, 10.0, 30.0])
+    points = _shuffled(np.array([(y, x) for y in steps for x in steps]))
+    expected = np.searchsorted(steps, points)
+    assert np.array_equal(pack_lattice(points[:, 0], points[:, 1], "irregular"), expected)
+
+
+def test_irregular_spots_on_a_line_stand_in_their_order():
+    place = _shuffled(np.array([0.0, 1.0, 2.0, 50.0, 1000.0]))
+    rank = np.searchsorted([0, 1, 2, 50, 1000], place)
+    assert np.array_equal(pack_lattice(np.zeros(5), place, "irregular"), np.column_stack([np.zeros(5), rank]))
+    assert np.array_equal(pack_lattice(place, np.zeros(5), "irregular"), np.column_stack([rank, np.zeros(5)]))
+
+
+def test_one_irregular_spot_has_the_first_cell():
+    assert pack_lattice([5.5], [-3.0], "irregular").tolist() == [[0, 0]]
+
+
+def test_irregular_spots_in_one_place_get_a_cell_each():
+    packed = pack_lattice(np.zeros(9), np.zeros(9), "irregular")
+    assert sorted(packed.tolist()) == [[row, column] for row in range(3) for column in range(3)]
+    points = np.repeat(np.random.default_rng(0).uniform(size=(100, 2)), 3, axis=0)
+    assert len(np.unique(pack_lattice(points[:, 0], points[:, 1], "irregular"), axis=0)) == 300
+
+
+def test_irregular_cells_do_not_depend_on_the_order_of_the_spots():
+    points = np.random.default_rng(0).normal(size=(500, 2))
+    order = np.random.default_rng(1).permutation(500)
     packed = pack_lattice(points[:, 0], points[:, 1], "irregular")
-    assert len(np.unique(packed, axis=0)) == 400
-    side = np.sqrt(np.ptp(points[:, 0]) * np.ptp(points[:, 1]) / 800)
-    expected = (points - points.min(axis=0)) / side
-    assert np.abs(packed - expected - (packed - expected).mean(axis=0)).max() < 3
+    assert np.array_equal(pack_lattice(points[order, 0], points[order, 1], "irregular"), packed[order])
 
 
-def test_irregular_spots_on_a_line_or_in_one_point_get_one_cell_each():
-    line = pack_lattice(np.zeros(5), np.arange(5.0), "irregular")
-    point = pack_lattice(np.zeros(5), np.zeros(5), "irregular")
-    assert len(np.unique(line, axis=0)) == len(np.unique(point, axis=0)) == 5
+def test_two_pieces_of_tissue_do_not_become_neighbours():
+    piece = np.array([(y, x) for y in range(10) for x in range(10)], dtype=float)
+    points = np.concatenate([piece, piece + np.array([0, 30])])
+    neighbors = window_neighbors(pack_lattice(points[:, 0], points[:, 1], "irregular"), 7)
+    assert not (neighbors[:100] >= 100).any()
+    assert neighbors[100:].max() >= 100
+    assert not ((neighbors[100:] >= 0) & (neighbors[100:] < 100)).any()
+
+
+def _clustered(n: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    centers = rng.uniform(0.1, 0.9, (20, 2))[rng.integers(0, 20, n // 2)]
+    return np.concatenate([centers + rng.normal(0, 0.015, (n // 2, 2)), rng.uniform(size=(n - n // 2, 2))])
+
+
+def test_windows_of_irregular_spots_hold_the_nearest_ones_where_density_is_uneven():
+    points = _clustered(2000)
+    distance = cdist(points, points)
+    np.fill_diagonal(distance, np.inf)
+    packed = pack_lattice(points[:, 0], points[:, 1], "irregular")
+    for window, least in ((3, 0.5), (5, 0.55)):
+        truly = np.argsort(distance, axis=1)[:, : window**2 - 1]
+        neighbors = window_neighbors(packed, window)
+        share = (truly[:, :, None] == neighbors[:, None, :]).any(axis=2).mean()
+        assert share > least
+        assert (neighbors >= 0).mean() > 0.9
+
+
+@pytest.mark.slow
+def test_a_million_irregular_spots_take_seconds_and_flat_memory():
+    points = _clustered(1_000_000)
+    tracemalloc.start()
+    started = time.process_time()
+    packed = pack_lattice(points[:, 0], points[:, 1], "irregular")
+    seconds = time.process_time() - started
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert seconds < 60
+    assert peak / len(points) < 500
+    assert len(np.unique(packed[:, 0].astype(np.int64) * 2**32 + packed[:, 1])) == len(points)
 
 
 def test_window_of_a_filled_square_by_hand():
