@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     import dagster as dg
     from upath import UPath
 
-KEEP_DAYS: Final = 30
-
 Kind = Literal["artifacts", "damaged artifacts", "staging", "run settings", "cache"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
@@ -73,7 +71,7 @@ def collect_garbage(
     study: Study,
     instance: dg.DagsterInstance,
     *,
-    keep_days: int = KEEP_DAYS,
+    keep_days: int,
     dry_run: bool = False,
     now: datetime | None = None,
 ) -> Collected:

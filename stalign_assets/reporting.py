@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from stalign_assets.materialise import Materialisation
 
 _LOG_EVERY_SECONDS: Final = 10.0
+_PROGRESS_LINE: Final = "{what}: {done} of {total}"
+_PROGRESS: Final = re.compile(r"(.+): (\d+) of (\d+)")
 _MEGABYTE: Final = 1e6
 
 
@@ -122,7 +125,7 @@ class Watcher:
         now = time.monotonic()
         if now - self._last_logged >= _LOG_EVERY_SECONDS:
             self._last_logged = now
-            self.log(f"{what}: {done} of {total}")
+            self.log(_PROGRESS_LINE.format(what=what, done=done, total=total))
 
     def say(self, line: str) -> None:
         """Show and log a line."""
@@ -140,6 +143,12 @@ class Watcher:
         how = "reused" if result.reused else f"computed in {manifest.seconds:.1f} s"
         self.log(f"{how}, input key {manifest.input_key}")
         _console.step_done(StepEnd.of(result))
+
+
+def progress_in(line: str) -> tuple[str, int, int] | None:
+    """What a logged line of progress tells, if it is one: what is done, how many units, and of how many."""
+    found = _PROGRESS.fullmatch(line)
+    return None if found is None else (found[1], int(found[2]), int(found[3]))
 
 
 def watch(asset: str, partition: str, log: Callable[[str], None]) -> Watcher:

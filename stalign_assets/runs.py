@@ -6,12 +6,13 @@ import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from stalign_assets.following import Follower
 from stalign_assets.platform.partitions import register_donors
 from stalign_assets.pools import free_dead_slots, telling_of_waits
 from stalign_assets.processes import own_tags
-from stalign_assets.reporting import Console, StepEnd
+from stalign_assets.reporting import Console
 from stalign_core.settings import parse_settings
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _run_in_process(study: Study, instance: dg.DagsterInstance, request: RunRequ
 def _run_in_processes(
     study: Study, instance: dg.DagsterInstance, request: RunRequest, run_id: str, console: Console
 ) -> None:
-    """Steps of other processes are told from the run's events, as they come."""
+    """Steps of other processes are told from the run's events and log, as they come."""
     import dagster as dg
     from dagster._core.execution.api import execute_run_iterator
 
@@ -141,9 +142,10 @@ def _run_in_processes(
     run = instance.create_run_for_job(
         subset, run_id=run_id, run_config=_QUIET, tags={**tags, **own_tags()}, asset_selection=selection
     )
-    for event in execute_run_iterator(job, run, instance):
-        if event.is_step_materialization:
-            _tell_materialisation(event, console)
+    follower = Follower(instance, run_id, request.assets, console)
+    with follower.telling_progress():
+        for event in execute_run_iterator(job, run, instance):
+            follower.tell(event)
 
 
 def _reconstructable_job(study: Study) -> ReconstructableJob:
@@ -162,28 +164,6 @@ def _definitions(folder: str, settings: Settings) -> dg.Definitions:
     from stalign_assets.platform.resources import StudyResource
 
     return build_definitions(settings=settings, resources={"study": StudyResource(folder=folder)})
-
-
-def _tell_materialisation(event: dg.DagsterEvent, console: Console) -> None:
-    materialization = event.step_materialization_data.materialization
-    metadata: dict[str, Any] = {name: value.value for name, value in materialization.metadata.items()}
-    asset = "/".join(materialization.asset_key.path)
-    reused = bool(metadata["reused"])
-    if "seconds" not in metadata:
-        console.step_said(f"{asset}: {'reused' if reused else 'rebuilt'}")
-        return
-    for line in () if reused else metadata.get("warnings", ()):
-        console.step_said(f"warning: {line}")
-    console.step_done(
-        StepEnd(
-            asset=asset,
-            partition=materialization.partition or "",
-            reused=reused,
-            seconds=metadata["seconds"],
-            peak_memory_mb=metadata["peak_memory_mb"],
-            parts_reused=metadata.get("parts_reused", 0),
-        )
-    )
 
 
 def _was_interrupted(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:

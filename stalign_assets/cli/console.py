@@ -51,7 +51,7 @@ class StepConsole:
 
     def step_progress(self, what: str, done: int, total: int) -> None:
         """Move the step's bar."""
-        self._progress.update(self._task, description=what, completed=done, total=total)
+        self._progress.update(self._task, description=what, completed=done, total=total, visible=True)
 
     def step_said(self, line: str) -> None:
         """Keep a line in view."""

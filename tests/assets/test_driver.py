@@ -12,8 +12,11 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run_iterator
 
 from stalign_assets.driver import Request, bring_up_to_date
+from stalign_assets.following import Follower
 from stalign_assets.materialise import Materialisation, Step, materialise
 from stalign_assets.planning import assets_of_scope
 from stalign_assets.platform import assets
@@ -21,7 +24,7 @@ from stalign_assets.pools import free_dead_slots, telling_of_waits
 from stalign_assets.processes import HOST_TAG, PROCESS_TAG, START_TAG, own_tags
 from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.report import Report
-from stalign_assets.reporting import Silent, StepEnd
+from stalign_assets.reporting import Silent, StepEnd, Watcher
 from stalign_assets.results.tables import query
 from stalign_assets.runs import open_instance
 from stalign_assets.settings_file import set_value
@@ -38,6 +41,16 @@ class Recorder(Silent):
 
     ends: list[StepEnd] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    started: list[str] = field(default_factory=list)
+    progress: list[tuple[str, int, int]] = field(default_factory=list)
+
+    def step_started(self, asset: str, partition: str) -> None:
+        """Keep the beginning of a step."""
+        self.started.append(asset)
+
+    def step_progress(self, what: str, done: int, total: int) -> None:
+        """Keep the progress of a step."""
+        self.progress.append((what, done, total))
 
     def step_done(self, end: StepEnd) -> None:
         """Keep the end of a step."""
@@ -185,6 +198,7 @@ def test_steps_in_processes_of_their_own_are_shown_and_counted(study: Path) -> N
     computed = {(end.asset, end.partition) for end in console.ends if not end.reused}
     assert computed == {("donor/uncorrected/domains", "P01"), ("donor/uncorrected/metrics", "P01")}
     assert report.n_computed == 2
+    assert set(console.started) == {end.asset for end in console.ends} | {"metrics_tables"}
     assert report.n_reused == len(console.ends) - 2 > 0
     assert all(end.seconds > 0 and end.peak_memory_mb > 0 for end in console.ends)
     with open_instance(open_study(study)) as instance:
@@ -192,6 +206,37 @@ def test_steps_in_processes_of_their_own_are_shown_and_counted(study: Path) -> N
     assert run_of_donor.tags["dagster/partition"] == "P01"
     for each in (run_of_tables, run_of_donor):
         assert each.tags[HOST_TAG] == socket.gethostname() and each.is_success
+
+
+def test_progress_that_steps_of_other_processes_log_is_shown_while_they_are_at_work(tmp_path: Path) -> None:
+    console, shown = Recorder(), threading.Event()
+    console.step_progress = lambda *told: (console.progress.append(told), shown.set())  # type: ignore[method-assign]
+    names = ["cohort/other-one/domains", "cohort/later"]
+
+    @dg.asset(key=names[0].split("/"))
+    def first(context) -> None:  # type: ignore[no-untyped-def]
+        watcher = Watcher(context.log.info, 0.0)
+        watcher.progress("encoding patches of P01: left", 3, 7)
+        watcher.progress("encoding patches of P01: left", 4, 7)
+        context.log.info("7 of 7 and more")
+        assert shown.wait(20)
+
+    @dg.asset(key=names[1].split("/"), deps=[first])
+    def later(context) -> None:  # type: ignore[no-untyped-def]
+        context.log.info("nothing: 1 of 2")
+
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        definitions = dg.Definitions(assets=[first, later], executor=dg.in_process_executor)
+        job = definitions.resolve_implicit_global_asset_job_def()
+        run_id = instance.create_run_for_job(job).run_id
+        follower = Follower(instance, run_id, names[:1], console)
+        with follower.telling_progress(every_seconds=0.05):
+            for event in execute_run_iterator(InMemoryJob(job), instance.get_run_by_id(run_id), instance):
+                if not event.is_step_materialization:
+                    follower.tell(event)
+        follower.tell_progress()
+    assert console.started == names[:1]
+    assert console.progress == [("cohort/other-one/domains: encoding patches of P01: left", 3, 7)]
 
 
 @pytest.fixture

@@ -1,0 +1,100 @@
+"""Steps of other processes, told to a console from the events and the log of their run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from stalign_assets.reporting import Console, StepEnd, progress_in
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+_LOOK_EVERY_SECONDS: Final = 1.0
+
+
+class Follower:
+    """Follows one run.
+
+    Parameters
+    ----------
+    instance, run_id
+        The run.
+    assets
+        What it materialises; its other steps, which are checks, are not told.
+    console
+        Where it is shown.
+    """
+
+    def __init__(self, instance: dg.DagsterInstance, run_id: str, assets: Sequence[str], console: Console) -> None:
+        import dagster as dg
+
+        self._instance = instance
+        self._run_id = run_id
+        self._assets = {dg.AssetKey(asset.split("/")).to_python_identifier(): asset for asset in assets}
+        self._console = console
+        self._at_work: set[str] = set()
+        self._cursor: str | None = None
+
+    def tell(self, event: dg.DagsterEvent) -> None:
+        """Show a step that begins or has its artifact."""
+        step = event.step_key or ""
+        if event.is_step_start and step in self._assets:
+            self._at_work.add(step)
+            self._console.step_started(self._assets[step], "")
+        elif event.is_step_materialization:
+            _tell_materialisation(event, self._console)
+        elif event.is_step_success or event.is_step_failure:
+            self._at_work.discard(step)
+
+    @contextmanager
+    def telling_progress(self, every_seconds: float = _LOOK_EVERY_SECONDS) -> Iterator[None]:
+        """While the run is at work: show what its steps log of their progress."""
+        over = threading.Event()
+
+        def look() -> None:
+            while not over.wait(every_seconds):
+                self.tell_progress()
+
+        thread = threading.Thread(target=look, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def tell_progress(self) -> None:
+        """Show the progress that was logged since the last call, of steps that are at work."""
+        found = self._instance.get_records_for_run(self._run_id, self._cursor)
+        self._cursor = found.cursor
+        for record in found.records:
+            entry = record.event_log_entry
+            told = None if entry.is_dagster_event else progress_in(entry.user_message)
+            if told is not None and entry.step_key in self._at_work:
+                what, done, total = told
+                self._console.step_progress(f"{self._assets[entry.step_key]}: {what}", done, total)
+
+
+def _tell_materialisation(event: dg.DagsterEvent, console: Console) -> None:
+    materialization = event.step_materialization_data.materialization
+    metadata: dict[str, Any] = {name: value.value for name, value in materialization.metadata.items()}
+    asset = "/".join(materialization.asset_key.path)
+    reused = bool(metadata["reused"])
+    if "seconds" not in metadata:
+        console.step_said(f"{asset}: {'reused' if reused else 'rebuilt'}")
+        return
+    for line in () if reused else metadata.get("warnings", ()):
+        console.step_said(f"warning: {line}")
+    console.step_done(
+        StepEnd(
+            asset=asset,
+            partition=materialization.partition or "",
+            reused=reused,
+            seconds=metadata["seconds"],
+            peak_memory_mb=metadata["peak_memory_mb"],
+            parts_reused=metadata.get("parts_reused", 0),
+        )
+    )
