@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Generator, nn
 
 from stalign_core.aestetik.inputs import ModelInput, Scaling, check_input
-from stalign_core.aestetik.labels import group_labels
 from stalign_core.aestetik.presets import PRESETS, Preset
 from stalign_core.aestetik.settings import AestetikSettings
 from stalign_core.aestetik.threads import one_thread
@@ -214,8 +213,8 @@ class Aestetik:
         split = self._scaling.n_expression
         rng = np.random.default_rng(self.seed)
         everyone = np.ones(given.n_spots, dtype=bool)
-        expression = group_labels(rows[:, :split], given.sample, everyone, n_domains, method, rng)
-        morphology = group_labels(rows[:, split:], given.sample, given.has_morphology, n_domains, method, rng)
+        expression = self._preset.group(rows[:, :split], given.sample, everyone, n_domains, method, rng)
+        morphology = self._preset.group(rows[:, split:], given.sample, given.has_morphology, n_domains, method, rng)
         return TrainingData(
             views=views,
             n_expression=split,

@@ -18,6 +18,12 @@ from tests.core.aestetik.inputs import QUICK, model_arguments, striped_cohort
 QUICK_REFERENCE = AestetikSettings.reference(epochs=3, batch_size=100, n_hidden=8, n_latent=4, device="cpu")
 
 
+@pytest.fixture(autouse=True)
+def _few_starts(monkeypatch):
+    """The hundred starts of K-Means are for data without clear groups; here three find the same."""
+    monkeypatch.setattr("stalign_core.aestetik.reference.labels.STARTS", 3)
+
+
 def _arguments(**changes):
     cohort = striped_cohort() | changes
     return model_arguments(cohort) | {"hexagonal": np.asarray(cohort["sample"]) == 1}
