@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from stalign_assets.full_disk import naming_full_disk
 from stalign_assets.measure import Measure
 from stalign_assets.recipes.recipe import Recipe, Task
-from stalign_assets.study import Study
+from stalign_assets.study import UNFINISHED_FOLDER, Study
 from stalign_assets.wanted import Wanted, wanted
 from stalign_core.errors import ArtifactError, NewerArtifactError
 from stalign_core.progress import Progress
@@ -74,6 +74,10 @@ def materialise(step: Step) -> Materialisation:
     study = step.study
     want = wanted(study, step.recipes, step.recipe, step.partition)
     found = whole_artifact(study, step.recipe, step.partition, want.input_key, step.say)
+    if found is None and want.frozen:
+        # What was frozen is damaged: it can only be made from what there is now.
+        want = wanted(study, step.recipes, step.recipe, step.partition, thawed=True)
+        found = whole_artifact(study, step.recipe, step.partition, want.input_key, step.say)
     if found is not None:
         study.store.point(found)
         return Materialisation(found, reused=True)
@@ -101,7 +105,7 @@ def whole_artifact(
 
 
 def _compute(step: Step, want: Wanted) -> Artifact:
-    scratch = step.study.folder / "cache" / "unfinished" / want.input_key
+    scratch = step.study.store.cache / UNFINISHED_FOLDER / want.input_key
     with step.study.store.staging(_predecessor(step)) as builder:
         task = Task(
             study=step.study,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from stalign_assets.recipes.drift import BASIS_DRIFT
 from stalign_assets.recipes.recipe import Recipe
 from stalign_assets.study import Study
 from stalign_assets.wanted import MissingInputError, wanted
@@ -71,9 +72,9 @@ def _samples_of_variants(recipes: Mapping[str, Recipe], variants: set[str]) -> l
 
 
 def _without_idle_features(recipes: Mapping[str, Recipe], selected: list[str]) -> list[str]:
-    """Drop the features that none of the selected variants uses."""
+    """Drop the features that none of the selected variants uses; the drift of frozen bases concerns all of them."""
     needed = _with_upstream(recipes, [asset for asset in selected if recipes[asset].variant is not None])
-    return [asset for asset in selected if asset in needed]
+    return [asset for asset in selected if asset in needed or asset == BASIS_DRIFT]
 
 
 def _with_upstream(recipes: Mapping[str, Recipe], assets: Iterable[str]) -> set[str]:

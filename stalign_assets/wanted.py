@@ -5,21 +5,22 @@ One function serves materialisation, planning and audit, so that they cannot dis
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from stalign_assets.recipes.recipe import Input, KeyContext, Recipe
 from stalign_assets.study import Study
-from stalign_core.errors import StudyError
+from stalign_core.errors import ArtifactError, StudyError
 from stalign_core.store import Artifact, InputRecord, SourceRecord
-from stalign_core.store.hashing import digest
+from stalign_core.store.hashing import canonical_json, digest
 from stalign_core.store.store import UNPARTITIONED
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Everything that decides an input key, and the key."""
+    """Everything that decides an input key, and the key; of a frozen artifact, its own key."""
 
     input_key: str
     donors: tuple[str, ...]
@@ -30,14 +31,19 @@ class Wanted:
     source_hashes: Mapping[str, str]
     settings: Mapping[str, Any]
     seed: int
+    frozen: bool = False
 
 
 class MissingInputError(StudyError):
     """An input was never materialised, or not since what it was made from changed."""
 
 
-def wanted(study: Study, recipes: Mapping[str, Recipe], recipe: Recipe, partition: str) -> Wanted:
+def wanted(
+    study: Study, recipes: Mapping[str, Recipe], recipe: Recipe, partition: str, *, thawed: bool = False
+) -> Wanted:
     """What `recipe` should be computed from for `partition`, given the artifacts now in force.
+
+    With `thawed`, a frozen artifact is wanted anew.
 
     Raises
     ------
@@ -50,7 +56,7 @@ def wanted(study: Study, recipes: Mapping[str, Recipe], recipe: Recipe, partitio
     inputs = {
         declared.asset: _artifacts_of(study, recipes[declared.asset], recipe, donors) for declared in recipe.inputs
     }
-    _check_agreement(recipes, recipe, inputs)
+    _check_agreement(study, recipes, recipe, inputs)
     records = tuple(
         _input_record(declared, artifact) for declared in recipe.inputs for artifact in inputs[declared.asset].values()
     )
@@ -68,7 +74,49 @@ def wanted(study: Study, recipes: Mapping[str, Recipe], recipe: Recipe, partitio
             "seed": seed,
         }
     )
-    return Wanted(key, donors, left_out, inputs, records, sources, source_hashes, settings, seed)
+    held = None if thawed else _frozen_artifact(study, recipes, recipe, partition, settings, records)
+    return Wanted(
+        input_key=key if held is None else held.manifest.input_key,
+        donors=donors,
+        donors_left_out=left_out,
+        inputs=inputs,
+        input_records=records,
+        sources=sources,
+        source_hashes=source_hashes,
+        settings=settings,
+        seed=seed,
+        frozen=held is not None,
+    )
+
+
+def _may_freeze(study: Study, recipe: Recipe) -> bool:
+    return recipe.freezable and study.settings.incremental.freeze_bases
+
+
+def _frozen_artifact(
+    study: Study,
+    recipes: Mapping[str, Recipe],
+    recipe: Recipe,
+    partition: str,
+    settings: Mapping[str, Any],
+    records: tuple[InputRecord, ...],
+) -> Artifact | None:
+    """The artifact in force, if it is to stay: only settings, code and frozen inputs of its own can end that."""
+    if not _may_freeze(study, recipe):
+        return None
+    try:
+        held = study.store.current(recipe.asset, partition)
+    except ArtifactError:
+        return None
+    if held is None or held.manifest.code_version != recipe.code_version:
+        return None
+    if held.manifest.settings != json.loads(canonical_json(settings)):
+        return None
+    used = {(record.asset, record.partition): record.used for record in held.manifest.inputs}
+    for record in records:
+        if recipes[record.asset].freezable and used.get((record.asset, record.partition)) != record.used:
+            return None
+    return held
 
 
 def accepted_donors(study: Study, donors: tuple[str, ...] | None = None) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -133,13 +181,16 @@ def _artifacts_of(study: Study, upstream: Recipe, recipe: Recipe, donors: tuple[
 
 
 def _check_agreement(
-    recipes: Mapping[str, Recipe], recipe: Recipe, inputs: Mapping[str, Mapping[str, Artifact]]
+    study: Study, recipes: Mapping[str, Recipe], recipe: Recipe, inputs: Mapping[str, Mapping[str, Artifact]]
 ) -> None:
     """Refuse inputs that were made from another state of something that is read beside them.
 
-    Features of earlier spots put beside the positions of present ones would be a silent error.
+    Features of earlier spots put beside the positions of present ones would be a silent error. A frozen artifact
+    holds nothing of single spots, and is meant to be older than what is read beside it.
     """
     for asset, artifacts in inputs.items():
+        if _may_freeze(study, recipes[asset]):
+            continue
         for artifact in artifacts.values():
             for record in artifact.manifest.inputs:
                 beside = inputs.get(record.asset, {}).get(record.partition)

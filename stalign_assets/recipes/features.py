@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from stalign_assets.recipes.drift import drift_recipe
 from stalign_assets.recipes.recipe import Input, KeyContext, Partitioning, Recipe, Task
 from stalign_assets.recipes.samples import EXTERNAL, MORPHOLOGY, RAW, STATISTICS, used_encoders, used_representations
 from stalign_assets.rows import rows_of, samples_of
@@ -39,6 +40,8 @@ def partitioning_of(scope: Scope) -> Partitioning:
 def feature_recipes(settings: Settings, scope: Scope) -> Iterator[Recipe]:
     """Recipes of the group `<scope>_features`."""
     yield from _expression_recipes(settings, scope)
+    if scope == "cohort" and settings.incremental.freeze_bases:
+        yield drift_recipe(settings)
     for name in used_representations(settings):
         where = f"{EXTERNAL}/{name}"
         yield _dense_basis(scope, f"{scope}/representation_basis/{name}", where, "expression", f"embedding '{name}'")
@@ -61,6 +64,7 @@ def _expression_recipes(settings: Settings, scope: Scope) -> Iterator[Recipe]:
         settings=_panel_settings,
         compute=_choose_panel,
         kinds=("parquet",),
+        freezable=scope == "cohort",
     )
     yield from _basis_and_pca(scope, "expression", "genes standardised over all spots")
     if has_correction_basis(settings, scope):
@@ -83,6 +87,7 @@ def _basis_and_pca(scope: Scope, kind: str, scaled: str) -> Iterator[Recipe]:
         inputs=(Input(f"{scope}/gene_panel"), Input(RAW, ("*.counts.h5ad",))),
         settings=partial(_basis_settings, kind),
         compute=_fit_expression_basis,
+        freezable=scope == "cohort",
         **common,
     )
     yield Recipe(
@@ -182,6 +187,7 @@ def _dense_basis(scope: Scope, asset: str, source: str, modality: str, what: str
         settings=partial(_dense_settings, modality),
         compute=partial(_fit_dense_basis, source),
         kinds=("numpy",),
+        freezable=scope == "cohort",
     )
 
 

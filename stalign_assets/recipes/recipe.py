@@ -135,6 +135,8 @@ class Recipe:
         Badges on the lineage page.
     variant
         The variant it belongs to, if any.
+    freezable
+        Whether the artifact in force stays, with the setting `incremental.freeze_bases`, when samples change.
     """
 
     asset: str
@@ -150,6 +152,7 @@ class Recipe:
     sources: Callable[[Study, str], Sequence[SourceFile]] | None = None
     kinds: tuple[str, ...] = ()
     variant: str | None = None
+    freezable: bool = False
 
     @property
     def path(self) -> list[str]:

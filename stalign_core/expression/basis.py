@@ -203,6 +203,31 @@ class ExpressionBasis:
             blocks = dense_blocks(values)
         return np.concatenate([(block @ axes - offset).astype(np.float32) for block in blocks])
 
+    @property
+    def captured_share(self) -> float:
+        """Share of the fitted spots' variance that the components keep."""
+        return float(self.explained_variance.sum() / self.total_variance)
+
+    def captured_share_of(self, counts: csr_matrix, genes: Genes, sample: str) -> float:
+        """Share of one section's variance, over the panel genes it has, that the components keep.
+
+        Parameters are those of `project`. Near `captured_share` where the section is like the fitted ones; lower
+        where it varies in directions that the fitted ones did not show.
+        """
+        columns = panel_columns(genes, self.panel)
+        present = columns >= 0
+        values = log_normalised(counts, columns[present], self.target_sum)
+        if self.scaling == "sample":
+            blocks = _standardised_blocks(values, self._scale_of(sample, values, present))
+        else:
+            blocks = dense_blocks(values)
+        seen = Moments.empty(int(present.sum()))
+        for block in blocks:
+            seen.add_rows((block - self.means[present]) / self.deviations[present])
+        covariance = seen.covariance()
+        axes = self.components[:, present]
+        return float(np.trace(axes @ covariance @ axes.T) / np.trace(covariance))
+
     def to_arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Arrays by name and JSON-able facts, from which `from_arrays` rebuilds the basis."""
         arrays: dict[str, NDArray[Any]] = {

@@ -193,3 +193,14 @@ def test_projecting_a_section_with_other_keys_is_refused() -> None:
     counts, genes = sections["s0"]
     with pytest.raises(InputDataError, match="none of the genes"):
         basis.project(counts, [f"other_{gene}" for gene in genes], "s0")
+
+
+@pytest.mark.parametrize("scaling", ["cohort", "sample"])
+def test_captured_share_is_the_fitted_share_where_fitted_and_less_in_other_directions(scaling: Scaling) -> None:
+    sections = simulated_sections(sizes=(200,))
+    ((sample, (counts, genes)),) = sections.items()
+    basis = basis_of(sections, shared_panel(sections), scaling, N_COMPONENTS)
+    own = basis.captured_share_of(counts, genes, sample)
+    assert own == pytest.approx(basis.captured_share, rel=1e-6)
+    shuffled = np.random.default_rng(0).permutation(genes).tolist()
+    assert basis.captured_share_of(counts, shuffled, "another") < 0.7 * own
