@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stalign_core import keys
 from stalign_core.errors import InputDataError, SampleSheetError
+from stalign_core.images.facts import is_zarr_group
 from stalign_core.naming import NAME_RULE, is_safe_name
 from stalign_core.readers.csv_table import CsvRow, read_csv_table
 from stalign_core.readers.layout import locate_section
@@ -16,7 +17,9 @@ PATH = "path"
 IMAGE = "image"
 ANNOTATION = "annotation"
 REQUIRED_COLUMNS = (keys.SAMPLE, keys.DONOR, PATH)
-OPTIONAL_COLUMNS = (IMAGE, ANNOTATION)
+BIN = "bin"
+TABLE = "table"
+OPTIONAL_COLUMNS = (IMAGE, ANNOTATION, BIN, TABLE)
 
 RESERVED_DONORS = frozenset({"cohort"})
 """Names that stand for all donors together and so can be no donor's own."""
@@ -31,7 +34,7 @@ class Sample:
     sample, donor
         Safe names.
     path
-        A Space Ranger folder or an .h5ad file.
+        A Space Ranger folder, an .h5ad file or a SpatialData .zarr.
     image, annotation
         The full-resolution image and the labels, where the sheet names them.
     extra
@@ -40,6 +43,10 @@ class Sample:
         The line of the sheet that it stands on; the header is line 1.
     sheet
         The sample sheet.
+    bin
+        Which bins of a Visium HD run, such as ``008um``; empty: ``stalign_core.readers.layout.DEFAULT_BIN``.
+    table
+        Which table of a .zarr; may be empty where it has one.
     """
 
     sample: str
@@ -50,6 +57,8 @@ class Sample:
     extra: Mapping[str, str] = field(default_factory=dict, hash=False)
     row: int = 0
     sheet: Path = Path()
+    bin: str = ""
+    table: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,8 +81,8 @@ class Cohort:
 def read_sample_sheet(path: Path | str) -> Cohort:
     """Read and validate a sample sheet.
 
-    A CSV with the columns sample, donor and path; image and annotation may follow, and any further column is kept in
-    `Sample.extra`. Paths are relative to the sheet.
+    A CSV with the columns sample, donor and path; image, annotation, bin and table may follow, and any further column
+    is kept in `Sample.extra`. Paths are relative to the sheet.
 
     Raises
     ------
@@ -118,6 +127,8 @@ def _sample(sheet: Path, row: CsvRow) -> Sample:
         extra={column: cell for column, cell in cells.items() if column not in known},
         row=row.line,
         sheet=sheet,
+        bin=cells.get(BIN, ""),
+        table=cells.get(TABLE, ""),
     )
 
 
@@ -139,15 +150,15 @@ def _faults_of_names(sample: Sample) -> Iterable[SampleSheetError]:
 
 def _faults_of_files(sample: Sample, row: CsvRow) -> Iterable[SampleSheetError]:
     if not row.cells[PATH]:
-        yield _fault(sample, PATH, "is empty", expected="a Space Ranger folder or an .h5ad file")
+        yield _fault(sample, PATH, "is empty", expected="a Space Ranger folder, an .h5ad file or a .zarr")
     else:
         try:
-            locate_section(sample.path)
+            locate_section(sample.path, sample.bin, sample.table)
         except InputDataError as error:
             problem = f"{error.where} {error.problem}"
             yield _fault(sample, PATH, problem, expected=error.expected, remedy=error.remedy)
     for column, file in ((IMAGE, sample.image), (ANNOTATION, sample.annotation)):
-        if file is not None and not file.is_file():
+        if file is not None and not (file.is_file() or (column == IMAGE and is_zarr_group(file))):
             problem = f"{file} is a folder" if file.is_dir() else f"{file} does not exist"
             yield _fault(sample, column, problem, expected="a file", remedy="correct the path or leave it empty")
 

@@ -151,8 +151,8 @@ def _halve(points: NDArray[np.float64], n_rows: int, n_columns: int) -> IntArray
     """Cells of `n_rows` x `n_columns` for all points, all blocks of cells halved at once, level by level."""
     n = len(points)
     rank = np.empty((2, n), dtype=np.int64)
-    for axis in (0, 1):
-        rank[axis, np.argsort(points[:, axis], kind="stable")] = np.arange(n)
+    for side_axis in (0, 1):
+        rank[side_axis, np.argsort(points[:, side_axis], kind="stable")] = np.arange(n)
     order = np.arange(n)
     count = np.array([n])
     corner = np.zeros((1, 2), dtype=np.int64)

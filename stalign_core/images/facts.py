@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from stalign_core.errors import ImageError
 
-ImageFormat = Literal["tiff", "jpeg", "png"]
+ImageFormat = Literal["tiff", "jpeg", "png", "zarr"]
 
 _SIGNATURES: Final[tuple[tuple[bytes, ImageFormat], ...]] = (
     (b"II*\0", "tiff"),
@@ -19,6 +19,7 @@ _SIGNATURES: Final[tuple[tuple[bytes, ImageFormat], ...]] = (
     (b"\x89PNG\r\n\x1a\n", "png"),
 )
 SUPPORTED: Final = "a TIFF (OME-TIFF, BigTIFF and pyramids included), JPEG or PNG"
+_ZARR_METADATA: Final = ("zarr.json", ".zgroup")
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class ImageFacts:
     channels
         Stored samples per pixel: 1 grey or palette, 2 grey with alpha, 3 RGB, 4 RGB with alpha or CMYK.
     format
-        ``tiff``, ``jpeg`` or ``png``, told from the file's first bytes and not from its name.
+        ``tiff``, ``jpeg`` or ``png``, told from the file's first bytes and not from its name, or ``zarr``, a folder.
     """
 
     width: int
@@ -41,14 +42,21 @@ class ImageFacts:
     format: ImageFormat
 
 
+def is_zarr_group(path: Path) -> bool:
+    """Whether `path` is a folder with the metadata of a Zarr group."""
+    return any((path / name).is_file() for name in _ZARR_METADATA)
+
+
 def image_format(path: Path) -> ImageFormat:
-    """Tell the format from the first bytes of the file.
+    """Tell the format from the first bytes of the file, or that it is a folder of Zarr.
 
     Raises
     ------
     ImageError
         If the file is missing, a folder, unreadable, empty, or of no supported format.
     """
+    if is_zarr_group(path):
+        return "zarr"
     try:
         with path.open("rb") as file:
             head = file.read(8)

@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 
 from stalign_core.images.facts import ImageFacts, image_format
+from stalign_core.images.ome_zarr import ome_zarr_tiles, probe_ome_zarr
 from stalign_core.images.picture import picture_tiles, probe_picture
 from stalign_core.images.slide import CACHE_BYTES, Slide
 from stalign_core.images.tiff import probe_tiff, tiff_tiles
@@ -24,13 +25,16 @@ def probe_image(path: str | PathLike[str]) -> ImageFacts:
     """
     path = Path(path)
     kind = image_format(path)
+    if kind == "zarr":
+        return probe_ome_zarr(path)
     return probe_tiff(path) if kind == "tiff" else probe_picture(path, kind)
 
 
 def open_slide(path: str | PathLike[str], cache_bytes: int = CACHE_BYTES) -> Slide:
     """Open an image for reading in windows of 8-bit RGB.
 
-    A TIFF is read tile by tile or strip by strip, an uncompressed one through a memory map. JPEG and PNG are
+    A TIFF is read tile by tile or strip by strip, an uncompressed one through a memory map, an OME-Zarr folder chunk by
+    chunk. JPEG and PNG are
     decoded once into a temporary file: see `stalign_core.images.picture` for the bound.
 
     Parameters
@@ -47,5 +51,6 @@ def open_slide(path: str | PathLike[str], cache_bytes: int = CACHE_BYTES) -> Sli
     """
     path = Path(path)
     kind = image_format(path)
-    source = tiff_tiles(path) if kind == "tiff" else picture_tiles(path, kind)
-    return Slide(source, cache_bytes)
+    if kind == "zarr":
+        return Slide(ome_zarr_tiles(path), cache_bytes)
+    return Slide(tiff_tiles(path) if kind == "tiff" else picture_tiles(path, kind), cache_bytes)

@@ -12,12 +12,14 @@ from stalign_core.readers.genes import SharedGenes, share_genes
 from stalign_core.readers.layout import H5adFile, SpaceRangerFiles, locate_section
 from stalign_core.readers.pictures import image_file
 from stalign_core.readers.sample import read_sample, source_files
+from stalign_core.readers.zarr_layout import ZarrStore
 
 __all__ = [
     "H5adFile",
     "SampleFacts",
     "SharedGenes",
     "SpaceRangerFiles",
+    "ZarrStore",
     "image_file",
     "locate_section",
     "read_cohort",

@@ -37,7 +37,8 @@ def representation_file(sample: Sample, settings: RepresentationSettings) -> Pat
     else:
         raise InputDataError(
             str(sample.path),
-            f"is a Space Ranger folder, which holds no embedding '{settings.obsm}'",
+            f"is a {'.zarr store' if sample.path.suffix == '.zarr' else 'Space Ranger folder'},"
+            f" of which no embedding '{settings.obsm}' is read",
             expected=_EXPECTED,
             remedy="name the files in the setting representations.<name>.file, '{sample}' standing for the sample",
         )

@@ -11,15 +11,19 @@ from numpy.typing import NDArray
 
 from stalign_core import keys
 from stalign_core.errors import InputDataError
+from stalign_core.readers.annotated import (
+    array_of,
+    bare_barcodes,
+    check_spatial,
+    gene_expression,
+    gene_names,
+    on_tissue,
+)
 from stalign_core.readers.counts import make_count_table
 from stalign_core.readers.faults import reading
-from stalign_core.readers.genes import key_space_of
 from stalign_core.readers.section import Section
 
-_ID_COLUMNS = ("gene_ids", "gene_id", "ensembl_id", "ensembl_ids", "ensembl", "feature_id")
-_SYMBOL_COLUMNS = ("symbol", "symbols", "gene_symbol", "gene_symbols", "gene_name", "gene_names", "feature_name")
 _PIXEL_COLUMNS = ("pxl_col_in_fullres", "pxl_row_in_fullres")
-_GENE_EXPRESSION = "Gene Expression"
 _AN_H5AD = "an .h5ad of anndata 0.7 or later with raw counts and spot positions"
 
 
@@ -42,22 +46,22 @@ def read_h5ad_section(path: Path, sample: str) -> Section:
         counts = _read_counts(file, path)
         spatial = _read_spatial(file, obs, path)
         diameter, warnings = _spot_diameter(file, sample)
-        array = _array(obs, path)
-    genes, symbols = _gene_names(var)
-    kept_genes = _gene_expression(var, path)
-    barcodes = _bare(obs.index, sample)
+        array = array_of(obs, path)
+    genes, symbols = gene_names(var)
+    kept_genes = gene_expression(var, path)
+    barcodes = bare_barcodes(obs.index, sample)
     table = make_count_table(
         str(path), counts[:, kept_genes], barcodes=barcodes, genes=genes[kept_genes], symbols=symbols[kept_genes]
     )
-    on_tissue = _on_tissue(obs)
-    _check_spatial(spatial[on_tissue], barcodes[on_tissue], path)
+    kept = on_tissue(obs)
+    check_spatial(spatial[kept], barcodes[kept], path)
     return Section(
-        table=table.of_spots(on_tissue, barcodes[on_tissue]),
-        array=None if array is None else array[on_tissue],
-        spatial=spatial[on_tissue],
+        table=table.of_spots(kept, barcodes[kept]),
+        array=None if array is None else array[kept],
+        spatial=spatial[kept],
         spot_diameter=diameter,
         known_barcodes=barcodes,
-        n_spots_off_tissue=len(barcodes) - len(on_tissue),
+        n_spots_off_tissue=len(barcodes) - len(kept),
         warnings=warnings,
     )
 
@@ -68,12 +72,7 @@ def read_barcodes(file: Any, sample: str) -> NDArray[np.object_]:
 
     obs = file["obs"]
     names = pd.Index(np.asarray(read_elem(obs[obs.attrs["_index"]]), dtype=object))
-    return _bare(names, sample)
-
-
-def _bare(names: pd.Index, sample: str) -> NDArray[np.object_]:
-    bare: pd.Index = names.astype(str).str.removeprefix(f"{sample}_")
-    return bare.to_numpy(dtype=object)
+    return bare_barcodes(names, sample)
 
 
 def _table(file: Any, name: str, path: Path) -> pd.DataFrame:
@@ -121,61 +120,6 @@ def _read_spatial(file: Any, obs: pd.DataFrame, path: Path) -> NDArray[np.float6
         f"holds no spot positions: neither obsm['{keys.SPATIAL}'] nor obs {' and '.join(_PIXEL_COLUMNS)}",
         expected="x and y of each spot in full-resolution pixels",
     )
-
-
-def _check_spatial(spatial: NDArray[np.float64], barcodes: NDArray[np.object_], path: Path) -> None:
-    faulty = ~np.isfinite(spatial).all(axis=1)
-    if faulty.any():
-        raise InputDataError(
-            f"{path}, obsm['{keys.SPATIAL}']",
-            f"{int(faulty.sum())} spots have no finite position (first: {barcodes[faulty.argmax()]})",
-            expected="x and y of each spot in full-resolution pixels",
-        )
-
-
-def _array(obs: pd.DataFrame, path: Path) -> NDArray[np.int32] | None:
-    if not {keys.ARRAY_ROW, keys.ARRAY_COL} <= set(obs.columns):
-        return None
-    array = obs[[keys.ARRAY_ROW, keys.ARRAY_COL]].to_numpy(dtype=np.float64)
-    if not (np.isfinite(array).all() and (array == np.rint(array)).all()):
-        raise InputDataError(
-            f"{path}, obs {keys.ARRAY_ROW} and {keys.ARRAY_COL}",
-            "hold values that are no integers",
-            expected="row and column of each spot on the array",
-        )
-    return array.astype(np.int32)
-
-
-def _on_tissue(obs: pd.DataFrame) -> NDArray[np.intp]:
-    if keys.IN_TISSUE not in obs.columns:
-        return np.arange(len(obs))
-    return np.flatnonzero(obs[keys.IN_TISSUE].astype(str).isin(["1", "1.0", "True", "true"]).to_numpy())
-
-
-def _gene_names(var: pd.DataFrame) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
-    """Gene keys and symbols, each (n_genes,)."""
-    names = var.index.astype(str).to_numpy(dtype=object)
-    columns = {str(column).lower(): column for column in var.columns}
-    for name in _ID_COLUMNS:
-        if name in columns:
-            ids = var[columns[name]].to_numpy(dtype=object)
-            # A gene without an id keeps its name, which can only be its own.
-            ids = np.where(pd.isna(ids) | (ids == ""), names, ids)
-            if key_space_of(ids) == "ensembl":
-                return ids, names
-    symbols = next((columns[name] for name in _SYMBOL_COLUMNS if name in columns), None)
-    if key_space_of(names) == "ensembl" and symbols is not None:
-        return names, var[symbols].astype(object).to_numpy()
-    return names, names
-
-
-def _gene_expression(var: pd.DataFrame, path: Path) -> NDArray[np.intp]:
-    if "feature_types" not in var.columns:
-        return np.arange(len(var))
-    kept = np.flatnonzero((var["feature_types"].astype(str) == _GENE_EXPRESSION).to_numpy())
-    if len(kept) == 0:
-        raise InputDataError(f"{path}, var feature_types", "names no gene expression", expected=f"'{_GENE_EXPRESSION}'")
-    return kept
 
 
 def _spot_diameter(file: Any, sample: str) -> tuple[float | None, tuple[str, ...]]:

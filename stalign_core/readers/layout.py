@@ -1,17 +1,27 @@
-"""Where the files of a section lie, and whether all of them are there. Nothing is parsed here."""
+"""Where the files of a section lie, and whether all of them are there.
+
+Nothing is parsed here but, of a .zarr store, the names of its elements.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from stalign_core.errors import InputDataError
+from stalign_core.readers.zarr_layout import ZarrStore, locate_zarr
 
 _MATRIX = "filtered_feature_bc_matrix"
 # HD writes Parquet; Space Ranger 2 and later a CSV with a header; version 1 one without. The reader looks at the
 # content, so the order only decides where a folder holds several.
 _POSITIONS = ("tissue_positions.parquet", "tissue_positions.csv", "tissue_positions_list.csv")
 _SCALE_FACTORS = "scalefactors_json.json"
+_BINNED = "binned_outputs"
+_SQUARE = re.compile(r"(?:square_)?0*([1-9]\d{0,2})(?:um)?")
+DEFAULT_BIN = "016um"
+"""Bins that are read of a Visium HD run where the sample sheet names none: with 8 um most bins hold few counts."""
+_EXPECTED = "a Space Ranger folder, an .h5ad file or a SpatialData .zarr"
 
 
 @dataclass(frozen=True)
@@ -36,16 +46,35 @@ class H5adFile:
     path: Path
 
 
-def locate_section(path: Path) -> SpaceRangerFiles | H5adFile:
-    """Find the files of the section at `path`: a Space Ranger folder (or the one above its ``outs``), or an .h5ad.
+SectionFiles = SpaceRangerFiles | H5adFile | ZarrStore
+
+
+def locate_section(path: Path, bin_size: str = "", table: str = "") -> SectionFiles:
+    """Find the files of the section at `path`.
+
+    Parameters
+    ----------
+    path
+        A Space Ranger folder (or the one above its ``outs``), an .h5ad, or a SpatialData .zarr.
+    bin_size
+        Which bins of a Visium HD folder, such as ``008um``; empty: those of `DEFAULT_BIN` micrometres.
+    table
+        Which table of a .zarr; may be empty where it has one.
 
     Raises
     ------
     InputDataError
-        If there is nothing at `path`, or something else, or a part of a Space Ranger folder is missing.
+        If there is nothing at `path`, or something else, a part of a folder is missing, the bins or the table are not
+        there, or they are named for an input that has none.
     """
     if not path.exists():
-        raise InputDataError(str(path), "does not exist", expected="a Space Ranger folder or an .h5ad file")
+        raise InputDataError(str(path), "does not exist", expected=_EXPECTED)
+    if path.suffix == ".zarr" and path.is_dir():
+        _refuse("bin", bin_size, path)
+        return locate_zarr(path, table)
+    _refuse("table", table, path)
+    if path.suffix == ".h5ad":
+        _refuse("bin", bin_size, path)
     if path.suffix == ".h5ad":
         if not path.is_file():
             raise InputDataError(str(path), "is a folder", expected="an .h5ad file")
@@ -54,33 +83,59 @@ def locate_section(path: Path) -> SpaceRangerFiles | H5adFile:
         raise InputDataError(
             str(path),
             "is a file",
-            expected="a Space Ranger folder or an .h5ad file",
+            expected=_EXPECTED,
             remedy=f"name the folder that holds {_MATRIX}.h5 and spatial/",
         )
-    if path.suffix == ".zarr":
+    outputs = path if (path / "spatial").is_dir() or not (path / "outs").is_dir() else path / "outs"
+    if (outputs / _BINNED).is_dir():
+        return _locate_spaceranger(_bin_folder(outputs / _BINNED, bin_size), outputs)
+    _check_bin(path, bin_size)
+    return _locate_spaceranger(outputs, outputs)
+
+
+def _refuse(column: str, value: str, path: Path) -> None:
+    if value:
+        what = "Visium HD folder" if column == "bin" else "SpatialData store"
         raise InputDataError(
-            str(path),
-            "is a .zarr store, which this version does not read",
-            expected="a Space Ranger folder or an .h5ad file",
+            str(path), f"is no {what}, so that {column} '{value}' means nothing", remedy=f"leave {column} empty"
         )
-    return _locate_spaceranger(_outputs_folder(path))
 
 
-def _outputs_folder(path: Path) -> Path:
-    if (path / "spatial").is_dir():
-        return path
-    outputs = path / "outs" if (path / "outs").is_dir() else path
-    if (outputs / "binned_outputs").is_dir():
+def _bin_folder(binned: Path, bin_size: str) -> Path:
+    """The folder of the wanted bins."""
+    name = _bin_name(binned, bin_size or DEFAULT_BIN)
+    if not (binned / name).is_dir():
+        there = ", ".join(sorted(folder.name for folder in binned.iterdir() if folder.is_dir())) or "none"
         raise InputDataError(
-            str(path),
-            "is a Visium HD folder with several bin sizes",
-            expected="the folder of one of them",
-            remedy=f"name {outputs / 'binned_outputs' / 'square_008um'}, for example",
+            str(binned),
+            f"has no bins {name}, only {there}",
+            expected="the bins that the sample sheet's column bin names, or, where it is empty, " + DEFAULT_BIN,
+            remedy="set the column bin, to '008um' for example",
         )
-    return outputs
+    return binned / name
 
 
-def _locate_spaceranger(folder: Path) -> SpaceRangerFiles:
+def _check_bin(path: Path, bin_size: str) -> None:
+    """Whether a folder that is not a whole Visium HD run is the one of the bins that are asked for."""
+    if not bin_size:
+        return
+    if _SQUARE.fullmatch(path.name) is None:
+        _refuse("bin", bin_size, path)
+    name = _bin_name(path, bin_size)
+    if name != path.name:
+        raise InputDataError(str(path), f"holds other bins than {name}", remedy="leave bin empty, or correct the path")
+
+
+def _bin_name(where: Path, bin_size: str) -> str:
+    found = _SQUARE.fullmatch(bin_size)
+    if found is None:
+        raise InputDataError(
+            str(where), f"cannot have bins of '{bin_size}'", expected="a size in micrometres such as 008um or 16"
+        )
+    return f"square_{int(found[1]):03d}um"
+
+
+def _locate_spaceranger(folder: Path, outputs: Path) -> SpaceRangerFiles:
     missing: list[str] = []
     matrix, matrix_files = _locate_matrix(folder, missing)
     spatial = folder / "spatial"
@@ -102,9 +157,15 @@ def _locate_spaceranger(folder: Path) -> SpaceRangerFiles:
         matrix_files,
         positions,
         scale_factors,
-        hires=_first(spatial, ("tissue_hires_image.png",)),
-        lowres=_first(spatial, ("tissue_lowres_image.png",)),
+        # Bins share the run's pictures, which copies of their folders may lack.
+        hires=_picture("hires", spatial, outputs),
+        lowres=_picture("lowres", spatial, outputs),
     )
+
+
+def _picture(kind: str, spatial: Path, outputs: Path) -> Path | None:
+    names = (f"tissue_{kind}_image.png",)
+    return _first(spatial, names) or _first(outputs / "spatial", names)
 
 
 def _locate_matrix(folder: Path, missing: list[str]) -> tuple[Path | None, tuple[Path, ...]]:

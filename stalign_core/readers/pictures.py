@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from stalign_core.errors import InputDataError
 from stalign_core.readers.facts import ImageKind
-from stalign_core.readers.layout import H5adFile, SpaceRangerFiles, locate_section
+from stalign_core.readers.layout import SectionFiles, SpaceRangerFiles, locate_section
 from stalign_core.readers.spaceranger import read_scale_factors
+from stalign_core.readers.spatialdata_store import image_of_store
+from stalign_core.readers.zarr_layout import ZarrStore
 
 if TYPE_CHECKING:
     from stalign_core.cohort import Sample
@@ -27,8 +29,9 @@ class Picture:
     scale: float
 
 
-def choose_image(sample: Sample, files: SpaceRangerFiles | H5adFile) -> Picture | None:
-    """The sheet's image; else the hires, else the lowres picture of the Space Ranger folder; else none.
+def choose_image(sample: Sample, files: SectionFiles) -> Picture | None:
+    """The sheet's image; else the hires, else the lowres picture of the Space Ranger folder, or the image of the .zarr
+    store; else none.
 
     A sheet that names one of the folder's own pictures means that picture, with its scale.
 
@@ -41,15 +44,18 @@ def choose_image(sample: Sample, files: SpaceRangerFiles | H5adFile) -> Picture 
         for kind, path in _own_pictures(files).items():
             if sample.image is None or (sample.image.exists() and sample.image.samefile(path)):
                 return _scaled(path, kind, files)
-    return None if sample.image is None else Picture(sample.image, "full", 1.0)
+    serving = image_file(sample, files)
+    return None if serving is None else Picture(serving, "full", 1.0)
 
 
-def image_file(sample: Sample, files: SpaceRangerFiles | H5adFile | None = None) -> Path | None:
-    """The file that `choose_image` chooses, found without reading anything; `files` are located unless given."""
-    files = files or locate_section(sample.path)
-    if sample.image is not None or isinstance(files, H5adFile):
+def image_file(sample: Sample, files: SectionFiles | None = None) -> Path | None:
+    """The file that `choose_image` chooses, found without reading pixels; `files` are located unless given."""
+    if sample.image is not None:
         return sample.image
-    return next(iter(_own_pictures(files).values()), None)
+    files = files or locate_section(sample.path, sample.bin, sample.table)
+    if isinstance(files, ZarrStore):
+        return image_of_store(files)
+    return next(iter(_own_pictures(files).values()), None) if isinstance(files, SpaceRangerFiles) else None
 
 
 def check_spots_on_image(sample: Sample, spatial: NDArray[np.float64], picture: Picture) -> tuple[str, ...]:

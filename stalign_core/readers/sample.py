@@ -15,10 +15,12 @@ from stalign_core.readers.facts import SampleFacts
 from stalign_core.readers.genes import key_space_of
 from stalign_core.readers.h5ad import read_h5ad_section
 from stalign_core.readers.lattice import estimate_spot_diameter, lattice_of
-from stalign_core.readers.layout import H5adFile, SpaceRangerFiles, locate_section
+from stalign_core.readers.layout import H5adFile, SectionFiles, locate_section
 from stalign_core.readers.pictures import check_spots_on_image, choose_image, image_file, resolution_warning
 from stalign_core.readers.section import Section
 from stalign_core.readers.spaceranger import read_spaceranger_section
+from stalign_core.readers.spatialdata_store import read_spatialdata_section
+from stalign_core.readers.zarr_layout import ZarrStore
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -45,7 +47,7 @@ def read_sample(sample: Sample) -> AnnData:
     """
     import anndata
 
-    files = locate_section(sample.path)
+    files = locate_section(sample.path, sample.bin, sample.table)
     section = _read_section(files, sample)
     table = section.table
     facts = _facts(sample, files, section)
@@ -65,25 +67,31 @@ def read_sample(sample: Sample) -> AnnData:
 
 
 def source_files(sample: Sample) -> list[Path]:
-    """Absolute paths of the raw files that `read_sample` reads, found without opening any.
+    """Absolute paths of the raw files that `read_sample` reads, found without opening any; of a .zarr store and of an
+    OME-Zarr image, the folders of the elements that are read.
 
     Raises
     ------
     InputDataError
         If the section is incomplete.
     """
-    files = locate_section(sample.path)
+    files = locate_section(sample.path, sample.bin, sample.table)
+    sources: list[Path]
     if isinstance(files, H5adFile):
         sources = [files.path]
+    elif isinstance(files, ZarrStore):
+        sources = files.sources
     else:
         sources = [*files.matrix_files, files.positions, files.scale_factors]
     sources += [path for path in (image_file(sample, files), sample.annotation) if path is not None]
     return [path.resolve() for path in sources]
 
 
-def _read_section(files: SpaceRangerFiles | H5adFile, sample: Sample) -> Section:
+def _read_section(files: SectionFiles, sample: Sample) -> Section:
     if isinstance(files, H5adFile):
         section = read_h5ad_section(files.path, sample.sample)
+    elif isinstance(files, ZarrStore):
+        section = read_spatialdata_section(files, image_file(sample, files), sample.sample)
     else:
         section = read_spaceranger_section(files, sample.sample)
     counts = section.table.counts
@@ -104,12 +112,12 @@ def _read_section(files: SpaceRangerFiles | H5adFile, sample: Sample) -> Section
     return section
 
 
-def _facts(sample: Sample, files: SpaceRangerFiles | H5adFile, section: Section) -> SampleFacts:
+def _facts(sample: Sample, files: SectionFiles, section: Section) -> SampleFacts:
     warnings = [*section.table.warnings, *section.warnings]
     n_empty = int((np.diff(section.table.counts.indptr) == 0).sum())
     if n_empty:
         warnings.append(f"{n_empty} spots have no counts")
-    lattice = lattice_of(section.array)
+    lattice = section.lattice or lattice_of(section.array)
     if section.array is not None and lattice == "irregular":
         warnings.append("two spots share one array_row and array_col: the array coordinates are not used")
     diameter = section.spot_diameter

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stalign_core.readers.counts import CountTable
+from stalign_core.readers.facts import LatticeKind
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Section:
         Every barcode of the input, off the tissue as well: an annotation may name them all.
     n_spots_off_tissue
         Spots left out because they lie off the tissue.
+    lattice
+        The lattice of `array`, where the input says; None: its coordinates tell.
     warnings
         What a user should know, one line each.
     """
@@ -39,3 +42,4 @@ class Section:
     known_barcodes: NDArray[np.object_]
     n_spots_off_tissue: int
     warnings: tuple[str, ...] = ()
+    lattice: LatticeKind | None = None

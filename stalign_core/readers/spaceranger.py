@@ -1,4 +1,4 @@
-"""Space Ranger output folders, versions 1 to 4."""
+"""Space Ranger output folders, versions 1 to 4, Visium HD's bins included."""
 
 from __future__ import annotations
 
@@ -16,17 +16,21 @@ from stalign_core.readers.counts import CountTable
 from stalign_core.readers.layout import SpaceRangerFiles
 from stalign_core.readers.positions import Positions, read_positions
 from stalign_core.readers.section import Section
-from stalign_core.readers.tenx_matrix import read_tenx_h5, read_tenx_mtx
+from stalign_core.readers.tenx_matrix import count_barcodes, read_tenx_h5, read_tenx_mtx
+
+MAX_SPOTS = 2_000_000
+"""Most spots of a sample: three times the 8 um bins of a full Visium HD slide, a fifth of its 2 um bins."""
 
 
 @dataclass(frozen=True)
 class ScaleFactors:
-    """``scalefactors_json.json``: a spot's diameter in full-resolution pixels, and picture pixels per full-resolution
-    pixel (None where the file does not give them)."""
+    """``scalefactors_json.json``: a spot's diameter in full-resolution pixels, picture pixels per full-resolution
+    pixel (None where the file does not give them), and the side of a bin in micrometres (None but for Visium HD)."""
 
     spot_diameter: float
     hires: float | None
     lowres: float | None
+    bin_size: float | None = None
 
 
 def read_scale_factors(path: Path) -> ScaleFactors:
@@ -46,12 +50,19 @@ def read_scale_factors(path: Path) -> ScaleFactors:
     if not isinstance(factors, dict):
         raise InputDataError(str(path), "holds no JSON object", expected="spot_diameter_fullres and scales")
     diameter = _positive(factors, "spot_diameter_fullres", path)
+    bin_size = _positive(factors, "bin_size_um", path)
+    microns_per_pixel = _positive(factors, "microns_per_pixel", path)
+    if diameter is None and bin_size is not None and microns_per_pixel is not None:
+        diameter = bin_size / microns_per_pixel
     if diameter is None:
         raise InputDataError(
             str(path), "misses spot_diameter_fullres", expected="a spot's diameter in full-resolution pixels"
         )
     return ScaleFactors(
-        diameter, _positive(factors, "tissue_hires_scalef", path), _positive(factors, "tissue_lowres_scalef", path)
+        diameter,
+        _positive(factors, "tissue_hires_scalef", path),
+        _positive(factors, "tissue_lowres_scalef", path),
+        bin_size,
     )
 
 
@@ -63,6 +74,8 @@ def read_spaceranger_section(files: SpaceRangerFiles, sample: str) -> Section:
     InputDataError
         If a file is broken, or a barcode of the counts has no position.
     """
+    factors = read_scale_factors(files.scale_factors)
+    _check_size(files)
     table = _read_counts(files)
     positions = read_positions(files.positions)
     place = _place_spots(table, positions, files, sample)
@@ -72,11 +85,24 @@ def read_spaceranger_section(files: SpaceRangerFiles, sample: str) -> Section:
         table=table.of_spots(on_tissue, positions.barcodes[place]),
         array=positions.array[place],
         spatial=positions.spatial[place],
-        spot_diameter=read_scale_factors(files.scale_factors).spot_diameter,
+        spot_diameter=factors.spot_diameter,
         known_barcodes=positions.barcodes,
         n_spots_off_tissue=int((~positions.in_tissue).sum()),
         warnings=_left_out(positions, place),
+        lattice=None if factors.bin_size is None else "square",
     )
+
+
+def _check_size(files: SpaceRangerFiles) -> None:
+    """Refuse bins too small to be taken for spots before their counts fill the memory."""
+    n_spots = count_barcodes(files.matrix_files)
+    if n_spots > MAX_SPOTS:
+        raise InputDataError(
+            str(files.matrix),
+            f"holds {n_spots:,} bins or spots",
+            expected=f"at most {MAX_SPOTS:,} of a sample",
+            remedy="take larger bins: name 008um or 016um in the sample sheet's column bin",
+        )
 
 
 def _read_counts(files: SpaceRangerFiles) -> CountTable:

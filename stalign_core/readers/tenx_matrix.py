@@ -63,6 +63,17 @@ def read_tenx_mtx(matrix: Path, features: Path, barcodes: Path) -> CountTable:
     return _gene_expression(matrix, counts, spots, named[0], named[1], kinds)
 
 
+def count_barcodes(files: tuple[Path, ...]) -> int:
+    """Spots of a matrix, without reading its counts: of an .h5 file, or of the (matrix, features, barcodes) files."""
+    path = files[-1]
+    if len(files) > 1:
+        return len(_read_columns(path, 1)[0])
+    import h5py
+
+    with reading(path, "a 10x count matrix (.h5)"), h5py.File(path, "r") as file:
+        return int(_matrix_group(file, path)["barcodes"].shape[0])
+
+
 def _matrix_group(file: Any, path: Path) -> Any:
     if "matrix" in file:
         return file["matrix"]

@@ -165,10 +165,20 @@ def test_half_a_matrix_folder_is_refused_with_the_missing_file(study: Path) -> N
     assert "filtered_feature_bc_matrix/barcodes.tsv.gz missing" in fault(study, row(path="mtx")).problem
 
 
-def test_a_visium_hd_folder_is_refused_with_the_bin_folder_to_name(study: Path) -> None:
-    (study / "hd" / "binned_outputs" / "square_008um").mkdir(parents=True)
+def test_bins_that_a_visium_hd_run_lacks_are_refused_with_those_there(study: Path) -> None:
+    for name in ("square_002um", "square_008um"):
+        (study / "hd" / "outs" / "binned_outputs" / name).mkdir(parents=True)
     error = fault(study, row(path="hd"))
-    assert "square_008um" in error.remedy
+    assert error.where.endswith("row 2, path")
+    assert "has no bins square_016um, only square_002um, square_008um" in error.problem
+    assert "column bin" in error.remedy
+    assert "has no bins square_032um" in fault(study, row(path="hd", bin="32um")).problem
+    assert "cannot have bins of 'small'" in fault(study, row(path="hd", bin="small")).problem
+
+
+def test_bins_and_tables_are_refused_where_there_are_none(study: Path) -> None:
+    assert "is no Visium HD folder, so that bin '008um' means nothing" in fault(study, row(bin="008um")).problem
+    assert "is no SpatialData store, so that table 'cells' means nothing" in fault(study, row(table="cells")).problem
 
 
 @pytest.mark.parametrize("column", ["image", "annotation"])
