@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from stalign_assets.full_disk import naming_full_disk
 from stalign_assets.locking import using_store
 from stalign_assets.planning import assets_of_scope, plan
+from stalign_assets.platform.executors.reach import reaching_cluster
 from stalign_assets.platform.tables_asset import METRICS_TABLES
 from stalign_assets.recipes.graph import SCOPES, recipes_of
 from stalign_assets.recipes.samples import RAW
@@ -99,16 +100,25 @@ def _bring_up_to_date(request: Request, study: Study, console: Console) -> Repor
     tally = Tally(console)
     with attached(tally), using_store(study, console.step_said), open_instance(study) as instance:
         prepare_instance(instance, study)
-        driver = _Driver(request, study, instance, tally)
-        driver.run()
+        with reaching_cluster(study, console.step_said) as reached:
+            driver = _Driver(request, study, instance, tally, reached)
+            driver.run()
         driver.report.n_computed, driver.report.n_reused = tally.n_computed, tally.n_reused
         return driver.report
 
 
 class _Driver:
-    def __init__(self, request: Request, study: Study, instance: dg.DagsterInstance, console: Console) -> None:
+    def __init__(
+        self,
+        request: Request,
+        study: Study,
+        instance: dg.DagsterInstance,
+        console: Console,
+        reached: Callable[[], Study],
+    ) -> None:
         self.request = request
         self.study = study
+        self.reached = reached
         self.instance = instance
         self.console = console
         self.recipes: Mapping[str, Recipe] = recipes_of(study.settings)
@@ -222,7 +232,7 @@ class _Driver:
             return None
 
     def _start(self, assets: Sequence[str], partition: str | None) -> RunOutcome:
-        return start_run(self.study, self.instance, RunRequest(assets, partition), self.console)
+        return start_run(self.reached(), self.instance, RunRequest(assets, partition), self.console)
 
     def _keep_faults(self, outcome: RunOutcome) -> None:
         for fault in outcome.faults:

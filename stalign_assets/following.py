@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from stalign_assets.reporting import Console, StepEnd, progress_in
+from stalign_assets.reporting import TOLD, Console, StepEnd, progress_in
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -48,6 +48,8 @@ class Follower:
             _tell_materialisation(event, self._console)
         elif event.is_step_success or event.is_step_failure:
             self._at_work.discard(step)
+        elif event.is_engine_event and TOLD in event.engine_event_data.metadata:
+            self._console.step_said(event.message or "")
 
     @contextmanager
     def telling_progress(self, every_seconds: float = _LOOK_EVERY_SECONDS) -> Iterator[None]:

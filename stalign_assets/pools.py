@@ -12,6 +12,9 @@ from stalign_assets.processes import HOST_TAG, PROCESS_TAG, is_gone
 if TYPE_CHECKING:
     import dagster as dg
 
+GPU_POOL: Final = "gpu"
+DUCKDB_POOL: Final = "duckdb"
+
 _LOOK_EVERY_SECONDS: Final = 10.0
 
 

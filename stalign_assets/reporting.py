@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from stalign_assets.materialise import Materialisation
 
+TOLD: Final = "stalign/told"
+"""Metadata of an engine's event that a terminal shows."""
+
 _LOG_EVERY_SECONDS: Final = 10.0
 _PROGRESS_LINE: Final = "{what}: {done} of {total}"
 _PROGRESS: Final = re.compile(r"(.+): (\d+) of (\d+)")

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from stalign_assets.following import Follower
+from stalign_assets.platform.executors.assembly import instance_overrides
 from stalign_assets.platform.partitions import register_donors
-from stalign_assets.pools import free_dead_slots, telling_of_waits
+from stalign_assets.pools import GPU_POOL, free_dead_slots, telling_of_waits
 from stalign_assets.processes import own_tags
 from stalign_assets.reporting import Console
 from stalign_core.settings import parse_settings
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
     from stalign_assets.study import Study
     from stalign_core.settings import Settings
-
-GPU_POOL: Final = "gpu"
 
 _QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -56,8 +55,12 @@ class RunRequest:
 def open_instance(study: Study) -> dg.DagsterInstance:
     """The Dagster instance of a study, which its UI and daemon use too."""
     import dagster as dg
+    from dagster._core.instance.ref import InstanceRef
 
-    return dg.DagsterInstance.from_config(str(study.dagster_home))
+    home = str(study.dagster_home)
+    return dg.DagsterInstance.from_ref(
+        InstanceRef.from_dir(home, overrides=instance_overrides(study.settings.execution))
+    )
 
 
 def prepare_instance(instance: dg.DagsterInstance, study: Study) -> None:
@@ -69,7 +72,7 @@ def prepare_instance(instance: dg.DagsterInstance, study: Study) -> None:
 
 
 def start_run(study: Study, instance: dg.DagsterInstance, request: RunRequest, console: Console) -> RunOutcome:
-    """Run assets, all steps in this process or each in one of its own, as the study's settings say.
+    """Run assets, all steps in this process, each in one of its own or on a cluster, as the study's settings say.
 
     Raises
     ------
@@ -77,7 +80,8 @@ def start_run(study: Study, instance: dg.DagsterInstance, request: RunRequest, c
         If a signal ended the run: Dagster ends it in order, and whoever sent the signal wants the command to stop.
     """
     run_id = str(uuid.uuid4())
-    run_in = _run_in_process if study.settings.execution.processes == 1 else _run_in_processes
+    execution = study.settings.execution
+    run_in = _run_in_process if (execution.engine, execution.processes) == ("local", 1) else _run_in_processes
     with telling_of_waits(instance, run_id, console.step_said):
         run_in(study, instance, request, run_id, console)
     run = instance.get_run_by_id(run_id)
@@ -133,7 +137,7 @@ def _run_in_processes(
     import dagster as dg
     from dagster._core.execution.api import execute_run_iterator
 
-    job = _reconstructable_job(study)
+    job = reconstructable_job(study)
     selection = frozenset(dg.AssetKey(asset.split("/")) for asset in request.assets)
     subset = job.get_definition().get_subset(asset_selection=selection)
     tags = {}
@@ -148,7 +152,7 @@ def _run_in_processes(
             follower.tell(event)
 
 
-def _reconstructable_job(study: Study) -> ReconstructableJob:
+def reconstructable_job(study: Study) -> ReconstructableJob:
     """The job over all assets, which a step's process can make anew from the study's folder and settings."""
     from dagster._core.code_pointer import CustomPointer, ModuleCodePointer
     from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository

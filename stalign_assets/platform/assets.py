@@ -9,6 +9,7 @@ from stalign_assets import reporting
 from stalign_assets.full_disk import naming_full_disk
 from stalign_assets.locking import using_store
 from stalign_assets.materialise import Materialisation, Step, materialise
+from stalign_assets.platform.executors.tags import op_tags_of
 from stalign_assets.platform.metadata import metadata_of
 from stalign_assets.platform.partitions import DONORS
 from stalign_assets.platform.resources import StudyResource
@@ -16,11 +17,12 @@ from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.recipes.recipe import Recipe
 from stalign_assets.threads import limit_threads
 from stalign_core.errors import StalignError, StudyError
+from stalign_core.settings import ExecutionSettings
 from stalign_core.store.store import UNPARTITIONED
 
 
-def asset_of(recipe: Recipe, recipes: Mapping[str, Recipe]) -> dg.AssetsDefinition:
-    """The Dagster asset that materialises `recipe`."""
+def asset_of(recipe: Recipe, recipes: Mapping[str, Recipe], execution: ExecutionSettings) -> dg.AssetsDefinition:
+    """The Dagster asset that materialises `recipe`; its pool's limit is kept as the engine of `execution` can."""
 
     @dg.asset(
         key=recipe.path,
@@ -30,6 +32,7 @@ def asset_of(recipe: Recipe, recipes: Mapping[str, Recipe]) -> dg.AssetsDefiniti
         description=recipe.description,
         code_version=str(recipe.code_version),
         pool=recipe.pool,
+        op_tags=op_tags_of(recipe.pool, execution),
         kinds=set(recipe.kinds),
     )
     def materialise_recipe(context: dg.AssetExecutionContext, study: StudyResource) -> dg.MaterializeResult:  # type: ignore[type-arg]

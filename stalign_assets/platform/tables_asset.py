@@ -10,16 +10,18 @@ from stalign_assets import reporting
 from stalign_assets.locking import using_store
 from stalign_assets.platform.assets import failing_in_one_line
 from stalign_assets.platform.checks import STEPS
+from stalign_assets.platform.executors.tags import op_tags_of
 from stalign_assets.platform.resources import StudyResource
+from stalign_assets.pools import DUCKDB_POOL
 from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.recipes.recipe import Recipe
 from stalign_assets.results.tables import TABLES_VERSION, connect, rebuild_tables
+from stalign_core.settings import ExecutionSettings
 
 METRICS_TABLES: Final = "metrics_tables"
-DUCKDB_POOL: Final = "duckdb"
 
 
-def tables_asset(recipes: Mapping[str, Recipe]) -> dg.AssetsDefinition:
+def tables_asset(recipes: Mapping[str, Recipe], execution: ExecutionSettings) -> dg.AssetsDefinition:
     """The asset that rebuilds ``metrics.duckdb`` from every metrics artifact in force."""
 
     @dg.asset(
@@ -31,6 +33,7 @@ def tables_asset(recipes: Mapping[str, Recipe]) -> dg.AssetsDefinition:
         description="metrics.duckdb: metrics, samples, domains and lineage as SQL tables.",
         code_version=str(TABLES_VERSION),
         pool=DUCKDB_POOL,
+        op_tags=op_tags_of(DUCKDB_POOL, execution),
         kinds={"duckdb"},
     )
     def metrics_tables(context: dg.AssetExecutionContext, study: StudyResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
