@@ -104,9 +104,11 @@ class Slide:
         """
         if x1 <= x0 or y1 <= y0:
             raise ValueError(f"the window [{x0}, {x1}) x [{y0}, {y1}) has no area")
-        window = np.full((y1 - y0, x1 - x0, 3), WHITE, dtype=np.uint8)
         left, right = max(x0, 0), min(x1, self.width)
         top, bottom = max(y0, 0), min(y1, self.height)
+        window = np.empty((y1 - y0, x1 - x0, 3), dtype=np.uint8)
+        if (left, right, top, bottom) != (x0, x1, y0, y1):
+            window[...] = WHITE
         if left >= right or top >= bottom:
             return window
         tile_height, tile_width = self._source.tile_height, self._source.tile_width

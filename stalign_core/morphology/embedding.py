@@ -108,7 +108,7 @@ def embed_with(
     started = time.perf_counter()
     with open_slide(facts.image) as slide:
         reader = PatchReader(slide, centers, side)
-        features = _encode(encoder, reader, settings.batch_size, what, progress or silent)
+        features = encode_patches(encoder, reader, settings.batch_size, what, progress or silent)
         image_size = [slide.width, slide.height]
     seconds = time.perf_counter() - started
     return MorphologyEmbedding(
@@ -147,9 +147,33 @@ def _name(section: AnnData) -> str:
     return f"sample {section.obs[keys.SAMPLE].iloc[0]}" if section.n_obs else "a section without spots"
 
 
-def _encode(
-    encoder: Encoder, reader: PatchReader, batch_size: int, what: str, progress: Progress
+def encode_patches(
+    encoder: Encoder, reader: PatchReader, batch_size: int, what: str = "encoding", progress: Progress = silent
 ) -> NDArray[np.float32]:
+    """Vectors of all spots, zeros where a spot has no patch: patches are read ahead while the encoder works.
+
+    Parameters
+    ----------
+    encoder
+        From `load_encoder`.
+    reader
+        The patches.
+    batch_size
+        Patches per call of the encoder.
+    what, progress
+        What is told with the patches done.
+
+    Returns
+    -------
+    (n, n_features) float32
+
+    Raises
+    ------
+    ImageError
+        If the image cannot be read.
+    EncoderError
+        If the encoder fails.
+    """
     features = np.zeros((len(reader.observed), encoder.record.n_features), dtype=np.float32)
     n_done = 0
     progress(what, n_done, reader.n_observed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar
 
 import numpy as np
@@ -15,6 +15,8 @@ from stalign_core.images import Slide
 from stalign_core.images.pixels import Pixels
 
 MAX_PREPARING_THREADS: Final = 4
+MAX_WAITING: Final = 8
+"""Patches that are read and not yet prepared, at most: ten spot diameters across, one may take 15 MB."""
 
 Item = TypeVar("Item")
 
@@ -76,7 +78,7 @@ class PatchReader:
         """Prepared patches of all observed spots, batch by batch, with the indices of their spots.
 
         Patches come in the slide's reading order, which depends on nothing but positions and tiling. They are
-        prepared by a few threads, and only prepared ones are kept, so that large patches need no memory.
+        prepared by a few threads while the next are read, and only prepared ones are kept beside `MAX_WAITING` others.
 
         Parameters
         ----------
@@ -91,8 +93,18 @@ class PatchReader:
         with ThreadPoolExecutor(min(MAX_PREPARING_THREADS, os.cpu_count() or 1)) as pool:
             for start in range(0, len(spots), batch_size):
                 batch = spots[start : start + batch_size]
-                prepared = [pool.submit(prepare, self._read(spot)) for spot in batch]
-                yield batch, np.stack([one.result() for one in prepared])
+                yield batch, np.stack(self._prepared(batch, prepare, pool))
+
+    def _prepared(
+        self, spots: NDArray[np.intp], prepare: Callable[[Pixels], Pixels], pool: ThreadPoolExecutor
+    ) -> list[Pixels]:
+        waiting: deque[Future[Pixels]] = deque()
+        done: list[Pixels] = []
+        for spot in spots:
+            if len(waiting) == MAX_WAITING:
+                done.append(waiting.popleft().result())
+            waiting.append(pool.submit(prepare, self._read(spot)))
+        return done + [one.result() for one in waiting]
 
     def _read(self, spot: int) -> Pixels:
         x, y = (int(corner) for corner in self._corners[spot])

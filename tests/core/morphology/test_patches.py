@@ -13,7 +13,7 @@ import tifffile
 
 from stalign_core.images import open_slide
 from stalign_core.images.pixels import Pixels
-from stalign_core.morphology.patches import PatchReader, patch_side, prefetched
+from stalign_core.morphology.patches import MAX_WAITING, PatchReader, patch_side, prefetched
 
 HEIGHT, WIDTH = 90, 120
 Y, X = np.mgrid[0:HEIGHT, 0:WIDTH]
@@ -84,6 +84,29 @@ def test_patches_are_prepared_before_they_are_stacked(image: Path) -> None:
         reader = PatchReader(slide, np.array([(50.0, 40.0), (60.0, 50.0)]), 12)
         ((_, patches),) = reader.batches(8, lambda patch: patch[:3, :4])
     assert patches.shape == (2, 3, 4, 3)
+
+
+def test_reading_waits_for_patches_to_be_prepared(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_patches, prepared_patches, ahead = [], [], []
+
+    def slowly(patch: Pixels) -> Pixels:
+        time.sleep(0.005)
+        prepared_patches.append(None)
+        return patch
+
+    with open_slide(image) as slide:
+        reader = PatchReader(slide, np.full((60, 2), 50.0), 12)
+        read_region = slide.read_region
+
+        def counted(*window: int) -> Pixels:
+            read_patches.append(None)
+            ahead.append(len(read_patches) - len(prepared_patches))
+            return read_region(*window)
+
+        monkeypatch.setattr(slide, "read_region", counted)
+        assert [len(spots) for spots, _ in reader.batches(60, slowly)] == [60]
+    # The one that is being read, and those that wait for it.
+    assert 1 < max(ahead) <= MAX_WAITING
 
 
 def test_the_side_is_the_nearest_whole_number_and_never_none() -> None:
