@@ -29,7 +29,7 @@ EXTERNAL: Final = "external_embeddings"
 
 _RAW_VERSION: Final = 1
 _STATISTICS_VERSION: Final = 1
-_GRIDS_VERSION: Final = 1
+_GRIDS_VERSION: Final = 2
 _MORPHOLOGY_VERSION: Final = 1
 _EXTERNAL_VERSION: Final = 1
 
