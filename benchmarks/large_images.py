@@ -186,7 +186,8 @@ def report(image: Path, chosen: argparse.Namespace) -> None:
     print(
         f"{image.name}: {found['patches']:,} patches of {chosen.patch} pixels, {found['rate']:,.0f}/s "
         f"({found['cpu_ms']:.2f} ms of processor time each), {found['tiles']:,} tiles decoded, "
-        f"opened in {found['open_s']:.1f} s; peak {found['peak_mb']:,.0f} MB, of which {found['baseline_mb']:,.0f} MB libraries",
+        f"opened in {found['open_s']:.1f} s; "
+        f"peak {found['peak_mb']:,.0f} MB, of which {found['baseline_mb']:,.0f} MB libraries",
         flush=True,
     )
     for model in chosen.models:

@@ -75,7 +75,6 @@ def locate_section(path: Path, bin_size: str = "", table: str = "") -> SectionFi
     _refuse("table", table, path)
     if path.suffix == ".h5ad":
         _refuse("bin", bin_size, path)
-    if path.suffix == ".h5ad":
         if not path.is_file():
             raise InputDataError(str(path), "is a folder", expected="an .h5ad file")
         return H5adFile(path)
@@ -90,7 +89,7 @@ def locate_section(path: Path, bin_size: str = "", table: str = "") -> SectionFi
     if (outputs / _BINNED).is_dir():
         return _locate_spaceranger(_bin_folder(outputs / _BINNED, bin_size), outputs)
     _check_bin(path, bin_size)
-    return _locate_spaceranger(outputs, outputs)
+    return _locate_spaceranger(outputs, path.parent.parent if path.parent.name == _BINNED else outputs)
 
 
 def _refuse(column: str, value: str, path: Path) -> None:

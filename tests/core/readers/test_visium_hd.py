@@ -109,8 +109,9 @@ def test_bins_of_one_parity_still_lie_on_a_square_lattice(tmp_path: Path) -> Non
 def test_the_runs_pictures_serve_bins_without_their_own(outputs: Path) -> None:
     own = outputs / "binned_outputs" / "square_016um" / "spatial" / "tissue_lowres_image.png"
     shared = own.rename(outputs / "spatial" / own.name)
-    facts = facts_of(sample_at(outputs))
-    assert (facts.image, facts.image_kind, facts.image_scale) == (str(shared), "lowres", 0.5)
+    for path in (outputs, outputs / "binned_outputs" / "square_016um"):
+        facts = facts_of(sample_at(path))
+        assert (facts.image, facts.image_kind, facts.image_scale) == (str(shared), "lowres", 0.5)
 
 
 def test_a_diameter_that_is_not_given_follows_from_the_size_of_a_bin(outputs: Path) -> None:
