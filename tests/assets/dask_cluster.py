@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
@@ -65,10 +64,6 @@ class DaskCluster:
     def close(self) -> None:
         """End all processes."""
         for process in (*self.workers.values(), self._scheduler):
-            process.terminate()
-        for process in (*self.workers.values(), self._scheduler):
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(20)
             process.kill()
             process.wait()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any, Final
 
@@ -60,17 +60,24 @@ def started_cluster(execution: ExecutionSettings, where: str) -> Iterator[str]:
         cluster = _class_of(kind)(**_arguments(kind, dask.settings))
     except (TypeError, ValueError, KeyError, ImportError, OSError, RuntimeError) as error:
         raise _refused(where, kind, error) from None
-    with cluster:
-        _check_command(cluster, kind, where)
-        base = _base_spec(cluster, kind, dask.settings)
-        for index in range(dask.workers):
-            cluster.worker_spec[f"stalign-{index}"] = worker_spec(kind, base, execution, index)
-        cluster.scale(dask.workers)
-        try:
-            cluster.sync(_settled, cluster)
-        except Exception as error:  # whatever a queue's command or a worker's constructor says
-            raise _refused(where, kind, error) from None
+    try:
+        _submit_workers(cluster, kind, execution, where)
         yield str(cluster.scheduler_address)
+    finally:
+        # Dask's own end takes it for a fault of the program when a worker was never accepted.
+        with suppress(AssertionError):
+            cluster.close()
+
+
+def _submit_workers(cluster: Any, kind: str, execution: ExecutionSettings, where: str) -> None:
+    _check_command(cluster, kind, where)
+    base = _base_spec(cluster, kind, execution.dask.settings)
+    for index in range(execution.dask.workers):
+        cluster.worker_spec[f"stalign-{index}"] = worker_spec(kind, base, execution, index)
+    try:
+        cluster.sync(_settled, cluster)
+    except Exception as error:  # whatever a queue's command or a worker's constructor says
+        raise _refused(where, kind, error) from None
 
 
 def worker_spec(kind: str, base: Mapping[str, Any], execution: ExecutionSettings, index: int) -> dict[str, Any]:
