@@ -79,3 +79,21 @@ def test_fingerprints_survive_a_damaged_cache(tmp_path: Path) -> None:
     first = Fingerprints(tmp_path / "cache.json").record(path)
     (tmp_path / "cache.json").write_text("{")
     assert Fingerprints(tmp_path / "cache.json").record(path) == first
+
+
+def test_a_folders_fingerprint_follows_content_and_names_of_its_files(tmp_path: Path) -> None:
+    folder = tmp_path / "store.zarr"
+    (folder / "table").mkdir(parents=True)
+    (folder / "table" / "a").write_bytes(b"one")
+    (folder / "b").write_bytes(b"two")
+    fingerprints = Fingerprints(tmp_path / "known.json")
+    before = fingerprints.record(folder)
+    assert before.size == 6
+    assert fingerprints.record(folder) == before
+    (folder / "b").rename(folder / "c")
+    renamed = fingerprints.record(folder)
+    assert renamed.sha256 != before.sha256
+    (folder / "c").rename(folder / "b")
+    assert fingerprints.record(folder) == before
+    (folder / "table" / "a").write_bytes(b"eno")
+    assert fingerprints.record(folder).sha256 != before.sha256
