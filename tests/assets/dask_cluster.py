@@ -61,6 +61,11 @@ class DaskCluster:
         worker.send_signal(signal.SIGKILL)
         worker.wait()
 
+    def kill_scheduler(self) -> None:
+        """SIGKILL the scheduler."""
+        self._scheduler.kill()
+        self._scheduler.wait()
+
     def close(self) -> None:
         """End all processes."""
         for process in (*self.workers.values(), self._scheduler):

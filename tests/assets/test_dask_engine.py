@@ -13,13 +13,15 @@ import dagster as dg
 import pytest
 
 from stalign_assets.cli.main import main
+from stalign_assets.driver import Request, bring_up_to_date
 from stalign_assets.new_study import create_study
 from stalign_assets.platform.build import build_definitions
 from stalign_assets.platform.executors import assembly
 from stalign_assets.platform.executors.dask_cluster import await_workers, cluster_of, connected, workers_of
 from stalign_assets.platform.executors.dask_start import resources_of_worker, started_cluster, worker_spec
 from stalign_assets.platform.executors.tags import DASK_TAG, dask_limits
-from stalign_assets.runs import open_instance
+from stalign_assets.reporting import Silent
+from stalign_assets.runs import faults_of_run, open_instance
 from stalign_assets.study import open_study
 from stalign_core.errors import SettingsError
 from stalign_core.settings import Settings, parse_settings
@@ -79,6 +81,16 @@ def overlaps(times: list[tuple[float, float]]) -> bool:
     return any(first[0] < second[1] and second[0] < first[1] for first, second in combinations(times, 2))
 
 
+class Listening(Silent):
+    """A console that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def step_said(self, line: str) -> None:
+        self.lines.append(line)
+
+
 def test_pools_hold_across_workers_and_other_steps_run_beside(cluster: DaskCluster, tmp_path: Path) -> None:
     with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
         result = dg.execute_job(dg.reconstructable(sleepers_job), instance)
@@ -103,6 +115,31 @@ def test_what_rests_on_a_failed_step_is_not_run(cluster: DaskCluster, tmp_path: 
         "broken": "FAILURE",
         "beside": "SUCCESS",
     }
+
+
+def test_a_scheduler_that_dies_ends_the_run_with_a_line_for_each_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = DaskCluster(tmp_path)
+    try:
+        monkeypatch.setenv(ADDRESS, own.address)
+        own.add("only", {"gpu": 1})
+        with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+
+            def kill_at_work() -> None:
+                await_true(lambda: _has_begun(instance, ""))
+                own.kill_scheduler()
+
+            killer = threading.Thread(target=kill_at_work)
+            killer.start()
+            result = dg.execute_job(dg.reconstructable(sleepers_job), instance, raise_on_error=False)
+            killer.join()
+            lines = [fault.line for fault in faults_of_run(instance, result.run_id)]
+    finally:
+        own.close()
+    assert not result.success
+    assert any("duckdb_0: the Dask scheduler dropped it" in line for line in lines)
+    assert all("run again once the scheduler is back" in line and "\n" not in line for line in lines)
 
 
 def test_a_cluster_makes_what_this_machine_makes_and_then_nothing_anew(
@@ -143,8 +180,10 @@ def test_a_worker_killed_in_mid_run_is_told_in_one_line_and_a_rerun_converges(
 
         killer = threading.Thread(target=kill_at_work)
         killer.start()
-        report = run(study, scopes="cohort", variants="harmony")
+        console = Listening()
+        report = bring_up_to_date(Request.parse(study, scopes="cohort", variants="harmony"), console)
         killer.join()
+    assert "waiting for a Dask worker that offers gpu, for cohort__harmony__aestetik_model" in console.lines
     assert report.exit_code == 1
     (line,) = {line for line in report.failures if "harmony__aestetik_model" in line}
     assert "no Dask worker has offered gpu for 2 s; start one with: dask worker ADDRESS" in line
@@ -399,7 +438,7 @@ def _check_same(study: Path, finished: Path) -> None:
 
 def _has_begun(instance: dg.DagsterInstance, step: str) -> bool:
     return any(
-        entry.get_dagster_event().step_key == step
+        step in str(entry.get_dagster_event().step_key)
         for record in instance.get_run_records()
         for entry in instance.all_logs(record.dagster_run.run_id, of_type=dg.DagsterEventType.STEP_START)
     )

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import yaml
 
@@ -18,6 +19,7 @@ from stalign_assets.runs import open_instance
 from stalign_core.errors import SettingsError
 from stalign_core.settings import Settings, parse_settings
 from tests.assets.conftest import TINY_SETTINGS, two_donor_sheet
+from tests.assets.kubernetes_api import KUBECONFIG, execution_with, serving, two_steps_job
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 
@@ -103,6 +105,34 @@ def test_the_instance_of_a_study_has_what_the_executor_needs(tiny_data: Path, tm
         assert launcher.config_dict["instance_config_map"] == "dagster-instance"
         # The pools of the study, which this engine keeps, are its dagster.yaml's.
         assert instance.get_concurrency_config().pool_config.default_pool_limit == 1
+
+
+@pytest.mark.slow
+def test_each_step_becomes_a_job_that_the_cluster_can_carry_out(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(tmp_path) as (api, kubeconfig):
+        monkeypatch.setenv(KUBECONFIG, str(kubeconfig))
+        execution = execution_with(str(kubeconfig)).model_dump()
+        settings = parse_settings({**TINY_SETTINGS, "execution": execution})
+        study = create_study(tmp_path / "study", two_donor_sheet(tiny_data), settings)
+        with open_instance(study) as instance:
+            result = dg.execute_job(dg.reconstructable(two_steps_job), instance)
+            times = {
+                each.step_key: (each.start_time, each.end_time) for each in instance.get_run_step_stats(result.run_id)
+            }
+    assert result.success
+    assert (times["with_gpu"][1] or 0) <= (times["without"][0] or 0)
+    assert api.namespaces == {"atlas"}
+    specs = {job["metadata"]["labels"]["dagster/op"]: job["spec"]["template"]["spec"] for job in api.jobs.values()}
+    assert sorted(specs) == ["with_gpu", "without"]
+    for step, spec in specs.items():
+        (container,) = spec["containers"]
+        assert container["image"] == "registry/stalign:1"
+        assert {"name": "studies", "mountPath": "/studies"}.items() <= container["volumeMounts"][-1].items()
+        assert spec["serviceAccountName"] == "dagster"
+        limits = (container.get("resources") or {}).get("limits")
+        assert limits == ({"nvidia.com/gpu": "1"} if step == "with_gpu" else None)
 
 
 CHART_KEYS = {

@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 import queue
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -135,7 +136,7 @@ class _StepsAtWork:
         self._needs[step.key] = get_dask_resource_requirements(step.tags)
         # Bound beforehand: Dask looks through plain arguments for tasks, and a run with a pool refuses that.
         on_worker = partial(
-            query_on_dask_worker,
+            _events_on_worker,
             dependencies=[],
             recon_job=self._job,
             dagster_run=run,
@@ -190,6 +191,18 @@ class _StepsAtWork:
                 )
 
 
+@dataclass(frozen=True)
+class _Events:
+    """Events of a step; Dask, which weighs lists by what they hold, would complain of them as they are."""
+
+    events: Sequence[DagsterEvent]
+
+
+def _events_on_worker(**arguments: Any) -> _Events:
+    """On a worker: carry a step out."""
+    return _Events(query_on_dask_worker(**arguments))
+
+
 def _job_for_workers(plan_context: PlanOrchestrationContext) -> ReconstructableJob:
     """The job as a worker can make it.
 
@@ -203,10 +216,13 @@ def _job_for_workers(plan_context: PlanOrchestrationContext) -> ReconstructableJ
 
 def _outcome(future: Future[Any]) -> list[DagsterEvent] | str:
     """Events of a step, or why its worker could not end it."""
+    from distributed.client import FutureCancelledError
     from distributed.scheduler import KilledWorker
 
     try:
-        events: list[DagsterEvent] = future.result()
+        result: _Events = future.result()
+    except FutureCancelledError as error:
+        return f"the Dask scheduler dropped it ({error.reason}); run again once the scheduler is back"
     except KilledWorker as error:
         times = error.allowed_failures + 1
         return f"{times} Dask workers died at it, such as for want of memory; see their logs, and their --memory-limit"
@@ -214,7 +230,7 @@ def _outcome(future: Future[Any]) -> list[DagsterEvent] | str:
         return f"the Dask worker failed ({type(error).__name__}: {error})"
     finally:
         future.release()  # type: ignore[no-untyped-call]
-    return events
+    return list(result.events)
 
 
 def _interruption(plan_context: PlanOrchestrationContext, keys: list[str]) -> DagsterEvent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -58,8 +59,20 @@ def connected(address: str, seconds: int) -> Iterator[Client]:
             f"no Dask scheduler answers at {address} within {seconds} s ({type(error).__name__})",
             remedy="start it with 'dask scheduler', or correct the address",
         ) from None
-    with client:
+    with _without_tracebacks(), client:
         yield client
+
+
+@contextmanager
+def _without_tracebacks() -> Iterator[None]:
+    """Let Dask's client print no traceback of a scheduler that is gone: each step says so in a line."""
+    logger = logging.getLogger("distributed.client")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def await_workers(client: Client, execution: ExecutionSettings, say: Callable[[str], None]) -> None:

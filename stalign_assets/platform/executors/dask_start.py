@@ -112,7 +112,7 @@ def _class_of(kind: str) -> Any:
 
 def _arguments(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "local":
-        return {"dashboard_address": None, "memory_limit": 0, **settings, **_FORCED[kind]}
+        return {"dashboard_address": "127.0.0.1:0", "memory_limit": 0, **settings, **_FORCED[kind]}
     scheduler = {**_WITHOUT_DASHBOARD, **settings.get("scheduler_options", {})}
     if kind == "ssh":
         # Its workers are started one by one, for each offers something else.

@@ -63,6 +63,7 @@ def launcher_of(settings: KubernetesSettings) -> dict[str, Any]:
         "job_namespace": settings.namespace,
         "job_image": settings.image,
         "load_incluster_config": _IN_CLUSTER in os.environ,
+        "kubeconfig_file": settings.job.get("kubeconfig_file"),
     }
     _check(K8sRunLauncher.config_type(), config)  # type: ignore[no-untyped-call]
     return {"run_launcher": {"module": "dagster_k8s", "class": "K8sRunLauncher", "config": config}}
