@@ -150,10 +150,14 @@ def test_a_variant_may_not_take_the_name_of_a_feature(name: str) -> None:
 
 
 def test_every_feature_that_stands_beside_the_variants_is_a_name_no_variant_may_take() -> None:
-    representation = {"representations": {"x": {"obsm": "X"}}, "variants": {"v": {"representation": "x"}}}
+    everything = {
+        "representations": {"x": {"obsm": "X"}},
+        "variants": {"v": {"representation": "x"}},
+        "incremental": {"freeze_bases": True},
+    }
     features = {
         recipe.path[1]
-        for recipe in recipes_of(parse_settings(representation)).values()
+        for recipe in recipes_of(parse_settings(everything)).values()
         if recipe.variant is None and recipe.group.endswith("_features")
     }
     assert features | {"expression_basis", "expression_pca", "features"} == set(FEATURE_NAMES)
