@@ -1,0 +1,52 @@
+"""Settings of domains and of their measurement."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, PositiveInt, ValidationError, ValidatorFunctionWrapHandler, field_validator
+
+from stalign_core.errors import SettingsError
+from stalign_core.settings.faults import shown
+from stalign_core.settings.section import Section, Unit
+
+Clusterer = Literal["kmeans", "tied"]
+
+
+class DomainSettings(Section):
+    """From embeddings to domains."""
+
+    n_domains: PositiveInt | Literal["annotation"] | dict[str, PositiveInt] = Field(
+        "annotation",
+        description="K; or 'annotation', the number of labels in the scope; or a table of K per donor, "
+        "'cohort' naming the cohort's",
+    )
+    clusterer: Clusterer = Field("tied", description="what names the domains: kmeans or tied Gaussian mixture")
+    refine: bool = Field(True, description="majority vote over the nearest spots of the same sample")
+    refine_neighbors: PositiveInt = Field(6, description="neighbours that vote, besides the spot itself")
+    ignored_labels: tuple[str, ...] = Field(
+        ("undetermined",),
+        strict=False,  # TOML has lists alone
+        description="labels that name no tissue: not counted in K, left out of scores",
+    )
+
+    @field_validator("n_domains", mode="wrap")
+    @classmethod
+    def _is_a_count(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        """One line for what would be three, one per form that K may take."""
+        try:
+            return validate(value)
+        except ValidationError:
+            raise SettingsError(
+                "domains.n_domains",
+                f"is {shown(value)}",
+                expected="a whole number above 0, 'annotation', or a table of such per donor",
+            ) from None
+
+
+class MetricSettings(Section):
+    """How results are measured."""
+
+    n_neighbors: PositiveInt = Field(90, description="neighbourhood of iLISI and kBET, in spots")
+    max_spots: PositiveInt = Field(20_000, description="larger scopes are measured on a seeded subsample")
+    bio_weight: Unit = Field(0.6, description="weight of biological conservation in the composite score")
