@@ -110,7 +110,7 @@ def settings_of_study(folder: Path) -> Settings:
 def _check_donors_of_table(settings: Settings, cohort: Cohort, folder: Path) -> None:
     """A name in the table of K that no donor has would leave that donor's K to its labels, unnoticed."""
     table = settings.domains.n_domains
-    known = (*cohort.donors, "cohort")
+    known = (*cohort.donors, *cohort.retired_donors, "cohort")
     for name in table if isinstance(table, dict) else ():
         if name not in known:
             raise SettingsError(
@@ -176,20 +176,25 @@ def _keep_snapshot(snapshot: Path, study: Study) -> None:
 def _cohort_to_table(cohort: Cohort) -> dict[str, Any]:
     return {
         "sheet": str(cohort.sheet),
-        "samples": [
-            {
-                field.name: str(value) if isinstance(value, Path) else value
-                for field in fields(sample)
-                if (value := getattr(sample, field.name)) is not None
-            }
-            for sample in cohort.samples
-        ],
+        "samples": [_sample_to_row(sample) for sample in cohort.samples],
+        "retired": [_sample_to_row(sample) for sample in cohort.retired],
+    }
+
+
+def _sample_to_row(sample: Sample) -> dict[str, Any]:
+    return {
+        field.name: str(value) if isinstance(value, Path) else value
+        for field in fields(sample)
+        if (value := getattr(sample, field.name)) is not None
     }
 
 
 def _cohort_from_table(table: dict[str, Any]) -> Cohort:
+    samples, retired = (tuple(map(_sample_from_row, rows)) for rows in (table["samples"], table.get("retired", [])))
+    return Cohort(Path(table["sheet"]), samples, retired)
+
+
+def _sample_from_row(row: dict[str, Any]) -> Sample:
     paths = ("path", "image", "annotation", "sheet")
-    rows: list[dict[str, Any]] = [
-        {name: Path(value) if name in paths else value for name, value in row.items()} for row in table["samples"]
-    ]
-    return Cohort(Path(table["sheet"]), tuple(Sample(**row) for row in rows))
+    cells: dict[str, Any] = {name: Path(value) if name in paths else value for name, value in row.items()}
+    return Sample(**cells)

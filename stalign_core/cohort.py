@@ -19,7 +19,11 @@ ANNOTATION = "annotation"
 REQUIRED_COLUMNS = (keys.SAMPLE, keys.DONOR, PATH)
 BIN = "bin"
 TABLE = "table"
-OPTIONAL_COLUMNS = (IMAGE, ANNOTATION, BIN, TABLE)
+RETIRED = "retired"
+OPTIONAL_COLUMNS = (IMAGE, ANNOTATION, BIN, TABLE, RETIRED)
+
+RETIREMENT = {"": False, "no": False, "false": False, "0": False, "yes": True, "true": True, "1": True}
+"""What a cell of the column `retired` may say, in any case of letters, and whether the sample is retired by it."""
 
 RESERVED_DONORS = frozenset({"cohort"})
 """Names that stand for all donors together and so can be no donor's own."""
@@ -63,15 +67,24 @@ class Sample:
 
 @dataclass(frozen=True)
 class Cohort:
-    """All donors of a study: the samples in the order of their sheet."""
+    """All donors of a study: the samples in the order of their sheet.
+
+    `retired` are the rows that the sheet keeps, but that take no part in anything.
+    """
 
     sheet: Path
     samples: tuple[Sample, ...]
+    retired: tuple[Sample, ...] = ()
 
     @property
     def donors(self) -> tuple[str, ...]:
         """Every donor once, sorted."""
         return tuple(sorted({sample.donor for sample in self.samples}))
+
+    @property
+    def retired_donors(self) -> tuple[str, ...]:
+        """Donors of which every sample is retired, sorted."""
+        return tuple(sorted({sample.donor for sample in self.retired} - set(self.donors)))
 
     def samples_of(self, donor: str) -> tuple[Sample, ...]:
         """The donor's samples in the order of the sheet; empty for a donor that it does not name."""
@@ -81,8 +94,8 @@ class Cohort:
 def read_sample_sheet(path: Path | str) -> Cohort:
     """Read and validate a sample sheet.
 
-    A CSV with the columns sample, donor and path; image, annotation, bin and table may follow, and any further column
-    is kept in `Sample.extra`. Paths are relative to the sheet.
+    A CSV with the columns sample, donor and path; image, annotation, bin, table and retired may follow, and any further
+    column is kept in `Sample.extra`. Paths are relative to the sheet. Files of retired samples need not be there.
 
     Raises
     ------
@@ -93,17 +106,23 @@ def read_sample_sheet(path: Path | str) -> Cohort:
     """
     sheet = Path(path).absolute()
     table = read_csv_table(sheet, REQUIRED_COLUMNS, SampleSheetError)
-    samples = []
+    samples: dict[bool, list[Sample]] = {False: [], True: []}
     faults: list[SampleSheetError] = []
     for row in table.rows:
         sample = _sample(sheet, row)
-        samples.append(sample)
+        retired = RETIREMENT.get(row.cells.get(RETIRED, "").lower())
+        samples[bool(retired)].append(sample)
         faults.extend(_faults_of_names(sample))
-        faults.extend(_faults_of_files(sample, row))
-    faults.extend(_faults_between(samples))
+        if retired is None:
+            faults.append(_fault(sample, RETIRED, f"is '{row.cells[RETIRED]}'", expected="yes, no or an empty cell"))
+        if not retired:
+            faults.extend(_faults_of_files(sample, row))
+    faults.extend(_faults_between(sorted(samples[False] + samples[True], key=lambda sample: sample.row)))
     if faults:
         raise _first_of(faults)
-    return Cohort(sheet, tuple(samples))
+    if not samples[False]:
+        raise SampleSheetError(str(sheet), "has no sample that is not retired", expected="one or more")
+    return Cohort(sheet, tuple(samples[False]), tuple(samples[True]))
 
 
 def located(path: Path) -> Path:

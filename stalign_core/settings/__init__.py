@@ -1,5 +1,6 @@
 """The settings of a study: typed, validated, read from and written to ``study.toml``. One file per part of them."""
 
+from stalign_core.settings.automation import AutomationSettings
 from stalign_core.settings.correction import (
     CorrectionMethod,
     CorrectionSettings,
@@ -28,6 +29,7 @@ from stalign_core.settings.variants import VariantSettings, variant_group
 __all__ = [
     "FEATURE_NAMES",
     "STUDY_VERSION",
+    "AutomationSettings",
     "Clusterer",
     "CorrectionMethod",
     "CorrectionSettings",

@@ -11,6 +11,7 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 from stalign_core.aestetik.settings import AestetikSettings
 from stalign_core.errors import SettingsError
 from stalign_core.naming import NAME_RULE, is_safe_name
+from stalign_core.settings.automation import AutomationSettings
 from stalign_core.settings.correction import CorrectionSettings
 from stalign_core.settings.execution import ExecutionSettings, IncrementalSettings
 from stalign_core.settings.faults import aestetik_from_table
@@ -73,6 +74,7 @@ class Settings(Section):
     variants: dict[str, VariantSettings] = Field(default_factory=default_variants)
     incremental: IncrementalSettings = IncrementalSettings()
     execution: ExecutionSettings = ExecutionSettings()
+    automation: AutomationSettings = AutomationSettings()
 
     @field_validator("aestetik", mode="before")
     @classmethod

@@ -193,3 +193,38 @@ def test_the_first_fault_says_how_many_more_there_are(study: Path) -> None:
     error = fault(study, row("s1"), row("bad name", path="nowhere"), row("s1", "d2"))
     assert error.where.endswith("row 3, sample")
     assert "(and 2 more faults in this sheet)" in error.line
+
+
+# Retired samples
+
+
+@pytest.mark.parametrize("cell", ["yes", "Yes", "TRUE", "1"])
+def test_a_retired_sample_takes_no_part_and_its_files_may_be_gone(study: Path, cell: str) -> None:
+    rows = [row("s1", "d1", retired=""), row("s2", "d2", "gone", image="gone.tif", retired=cell)]
+    cohort = read_sample_sheet(write_sheet(study / "samples.csv", rows))
+    assert [sample.sample for sample in cohort.samples] == ["s1"]
+    assert cohort.donors == ("d1",)
+    assert [(sample.sample, sample.row) for sample in cohort.retired] == [("s2", 3)]
+    assert cohort.retired_donors == ("d2",)
+
+
+def test_a_donor_is_retired_once_all_of_its_samples_are(study: Path) -> None:
+    rows = [row("s1", retired="no"), row("s2", path="gone", retired="yes"), row("s3", "d2", "gone", retired="yes")]
+    cohort = read_sample_sheet(write_sheet(study / "samples.csv", rows))
+    assert [sample.sample for sample in cohort.samples_of("d1")] == ["s1"]
+    assert cohort.retired_donors == ("d2",)
+
+
+def test_what_is_retired_is_said_with_yes_or_no(study: Path) -> None:
+    error = fault(study, row("s1", retired="since May"), row("s2", path="second", retired=""))
+    assert error.line == f"{study}/samples.csv, row 2, retired: is 'since May'; expected yes, no or an empty cell"
+
+
+def test_names_of_retired_samples_stay_taken(study: Path) -> None:
+    error = fault(study, row("s1"), row("s1", path="gone", retired="yes"))
+    assert "row 3, sample: 's1' stands in row 2 already" in error.line
+
+
+def test_a_sheet_of_retired_samples_alone_is_refused(study: Path) -> None:
+    error = fault(study, row("s1", retired="yes"))
+    assert error.line == f"{study}/samples.csv: has no sample that is not retired; expected one or more"
