@@ -158,7 +158,9 @@ def _manifest(step: Step, want: Wanted, task: Task, measure: Measure) -> Manifes
         run_id=step.run_id,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(measure.seconds, 3),
+        cpu_seconds=round(measure.cpu_seconds, 3),
         peak_memory_bytes=measure.peak_memory_bytes,
+        memory_at_start_bytes=measure.memory_at_start_bytes,
         packages=recorded_packages(),
         determinism=builder.determinism,
     )

@@ -29,7 +29,9 @@ def metadata_of(materialisation: Materialisation) -> dict[str, dg.MetadataValue]
     metadata: dict[str, dg.MetadataValue] = {"reused": dg.MetadataValue.bool(materialisation.reused), **numbers}
     metadata |= {name: value for name, value in shown.items() if name not in files}
     metadata["seconds"] = dg.MetadataValue.float(manifest.seconds)
+    metadata["cpu_seconds"] = dg.MetadataValue.float(manifest.cpu_seconds)
     metadata["peak_memory_mb"] = dg.MetadataValue.float(round(manifest.peak_memory_bytes / _MEGABYTE, 1))
+    metadata["memory_at_start_mb"] = dg.MetadataValue.float(round(manifest.memory_at_start_bytes / _MEGABYTE, 1))
     metadata["donors"] = dg.MetadataValue.text(", ".join(manifest.donors))
     if manifest.donors_left_out:
         metadata["donors_left_out"] = dg.MetadataValue.json(manifest.donors_left_out)

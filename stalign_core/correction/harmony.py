@@ -84,7 +84,7 @@ def correct(features: Features, batches: Batches, settings: CorrectionSettings, 
         "centroids": _spots_first(fitted.Y, memberships.shape[1]),
         "intercepts": intercepts,
         "coefficients": coefficients,
-        "cluster_sizes": memberships.T @ np.eye(len(names))[codes],
+        "cluster_sizes": _summed_memberships(memberships, codes, len(names)),
         "cluster_sums": memberships.T @ corrected,
         "memberships": memberships.astype(np.float32),
     }
@@ -127,8 +127,7 @@ def regression_terms(
     n_components, n_clusters = features.shape[1], memberships.shape[1]
     sizes = np.zeros((n_batches, n_clusters))
     sums = np.zeros((n_batches, n_clusters, n_components))
-    for batch in range(n_batches):
-        inside = codes == batch
+    for batch, inside in enumerate(_rows_of_batches(codes, n_batches)):
         sizes[batch] = memberships[inside].sum(axis=0)
         sums[batch] = memberships[inside].T @ features[inside]
     n_spots = np.bincount(codes, minlength=n_batches)
@@ -148,10 +147,21 @@ def regression_terms(
 def apply_terms(features: Matrix, memberships: Matrix, codes: NDArray[np.int64], coefficients: Matrix) -> Matrix:
     """Features minus what each spot's clusters say of its batch, (n_spots, n_components)."""
     corrected = features.copy()
-    for batch in range(coefficients.shape[1]):
-        inside = codes == batch
+    for batch, inside in enumerate(_rows_of_batches(codes, coefficients.shape[1])):
         corrected[inside] -= memberships[inside] @ coefficients[:, batch]
     return corrected
+
+
+def _rows_of_batches(codes: NDArray[np.int64], n_batches: int) -> list[NDArray[np.intp]]:
+    """Rows of each batch, found in one pass whatever their number."""
+    order = np.argsort(codes, kind="stable")
+    return np.split(order, np.searchsorted(codes[order], np.arange(1, n_batches)))
+
+
+def _summed_memberships(memberships: Matrix, codes: NDArray[np.int64], n_batches: int) -> Matrix:
+    """Memberships summed over each batch, (n_clusters, n_batches); a matrix of indicators would be spots x batches."""
+    rows = _rows_of_batches(codes, n_batches)
+    return np.stack([memberships[inside].sum(axis=0) for inside in rows], axis=1)
 
 
 def _ridge(sizes: Matrix, sums: Matrix, ridge: Matrix) -> Matrix:

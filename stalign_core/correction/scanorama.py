@@ -61,10 +61,11 @@ def correct(features: Features, batches: Batches, settings: CorrectionSettings, 
     Raises
     ------
     CorrectionError
-        If the features cannot be corrected.
+        If the features cannot be corrected, or there are more spots than `settings.scanorama.max_spots`.
     """
     del seed
     check_features(features, "scanorama")
+    _check_size(len(features), settings.scanorama.max_spots)
     names, codes = batch_codes(batches, len(features), "scanorama")
     if len(names) == 1:
         return unchanged(features, "there is one batch only")
@@ -97,6 +98,17 @@ def correct(features: Features, batches: Batches, settings: CorrectionSettings, 
         "unaligned": [name for batch, name in enumerate(names) if batch not in aligned],
     }
     return CorrectionResult(corrected, facts=facts)
+
+
+def _check_size(n_spots: int, max_spots: int) -> None:
+    """Every spot is compared with those of every other batch, and again with every match."""
+    if n_spots > max_spots:
+        raise CorrectionError(
+            "scanorama",
+            f"got {n_spots:,} spots",
+            expected=f"at most {max_spots:,} (correction.scanorama.max_spots): its time grows with their square",
+            remedy="take harmony or scvi for a scope of this size, or raise the setting",
+        )
 
 
 Pair = tuple[int, ...]

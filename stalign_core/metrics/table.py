@@ -69,9 +69,9 @@ class _Spots:
     rows_of_sample: dict[str, npt.NDArray[np.intp]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.rows_of_sample = {
-            str(sample): np.flatnonzero(self.samples == sample) for sample in np.unique(self.samples)
-        }
+        names, codes = np.unique(self.samples, return_inverse=True)
+        rows = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
+        self.rows_of_sample = {str(sample): inside for sample, inside in zip(names, rows, strict=True)}
 
 
 class _Collector:

@@ -23,6 +23,9 @@ class ScanoramaSettings(Section):
 
     sigma: float = Field(15.0, gt=0, description="width of the correction's smoothing kernel")
     n_neighbors: PositiveInt = Field(20, description="neighbours in the search for mutual ones")
+    max_spots: PositiveInt = Field(
+        100_000, description="larger scopes are refused: time grows with the square of the spots"
+    )
 
 
 class ScviSettings(Section):

@@ -10,7 +10,8 @@ from stalign_core.errors import ArtifactError, NewerArtifactError
 from stalign_core.store.hashing import canonical_json, digest
 
 MANIFEST: Final = "manifest.json"
-MANIFEST_VERSION: Final = 1
+MANIFEST_VERSION: Final = 2
+"""Version 2 adds CPU seconds and the memory at the start; manifests of version 1 are read, with zeros for them."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class Manifest:
     peak_memory_bytes: int
     packages: dict[str, str]
     determinism: str
+    cpu_seconds: float = 0.0
+    memory_at_start_bytes: int = 0
     manifest_version: int = MANIFEST_VERSION
     own_hash: str = field(default="")
 

@@ -25,8 +25,8 @@ def correction_settings(variant: str, context: KeyContext) -> Mapping[str, Any]:
         return {"method": method}
     if method == "harmony":
         return {"method": method, **harmony_settings(context)}
-    # Where it is trained does not change what the correction is.
-    own = getattr(correction, method).model_dump(mode="json", exclude={"device"})
+    # Where it is trained, and what it refuses, do not change what the correction is.
+    own = getattr(correction, method).model_dump(mode="json", exclude={"device", "max_spots"})
     settings = {"method": method, "covariate": correction.covariate, method: own}
     if method == "scvi":
         settings["n_latent"] = context.settings.expression.n_components

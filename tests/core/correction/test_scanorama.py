@@ -5,6 +5,7 @@ import pytest
 
 from stalign_core.correction import scanorama as method
 from stalign_core.correction.scanorama import correct
+from stalign_core.errors import CorrectionError
 from stalign_core.settings import CorrectionSettings, ScanoramaSettings
 
 from .cohorts import shifted_batches
@@ -85,3 +86,16 @@ def test_batches_that_all_stand_apart_come_back_with_the_reason() -> None:
     assert result.facts["corrected"] is False
     assert "mutual" in result.facts["reason"]
     np.testing.assert_array_equal(result.features, features.astype(np.float32))
+
+
+def test_more_spots_than_the_limit_are_refused_in_one_line() -> None:
+    features, batches, _ = shifted_batches()
+    at_limit = CorrectionSettings(scanorama=ScanoramaSettings(max_spots=len(features)))
+    assert correct(features, batches, at_limit, 0).facts["corrected"]
+    below = CorrectionSettings(scanorama=ScanoramaSettings(max_spots=len(features) - 1))
+    line = (
+        r"scanorama: got 400 spots; expected at most 399 \(correction.scanorama.max_spots\): its time grows with their "
+        r"square; take harmony or scvi for a scope of this size, or raise the setting"
+    )
+    with pytest.raises(CorrectionError, match=line):
+        correct(features, batches, below, 0)

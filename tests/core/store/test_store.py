@@ -17,6 +17,7 @@ import pytest
 from stalign_core.errors import ArtifactError, MissingArtifactError, NewerArtifactError
 from stalign_core.store import Artifact, Manifest, Store
 from stalign_core.store.builder import ArtifactBuilder
+from stalign_core.store.hashing import digest
 from stalign_core.store.manifest import data_version_of
 
 
@@ -165,6 +166,19 @@ def test_a_manifest_of_a_newer_version_says_upgrade(local: Store) -> None:
         local.find("features", "A", "k1")
 
 
+def test_a_manifest_of_the_first_version_is_read(local: Store) -> None:
+    artifact = commit_example(local)
+    path = Path(artifact.folder.path) / "manifest.json"
+    table = json.loads(path.read_text())
+    del table["cpu_seconds"], table["memory_at_start_bytes"]
+    table |= {"manifest_version": 1, "own_hash": ""}
+    table["own_hash"] = digest(table)
+    path.write_text(json.dumps(table))
+    found = local.find("features", "A", "k1")
+    assert found is not None
+    assert (found.manifest.cpu_seconds, found.manifest.peak_memory_bytes) == (0.0, 1)
+
+
 @pytest.mark.parametrize("text", ["", "{", '{"input_key": "gone"}', "[]", '"k1"'])
 def test_a_damaged_pointer_is_refused(local: Store, text: str) -> None:
     commit_example(local)
@@ -298,7 +312,7 @@ def test_a_store_without_staging_has_nothing_to_sweep(local: Store) -> None:
     assert local.sweep_staging() == []
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"own_hash": "", "manifest_version": 2}'])
+@pytest.mark.parametrize("text", ["", "{", '{"own_hash": "", "manifest_version": 3}'])
 def test_a_damaged_artifact_does_not_hide_the_whole_ones(store: Store, text: str) -> None:
     for key in ("k1", "k2", "k3"):
         commit_example(store, key)
