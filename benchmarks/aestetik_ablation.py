@@ -83,6 +83,8 @@ def rows(epochs: int) -> list[Row]:
             ("window 7", replace(default, window=7)),
             ("MSE", replace(default, reconstruction="mse")),
             ("expression alone", replace(default, morphology_weight=0.0)),
+            ("a tenth of the spots", replace(default, train_fraction=0.1)),
+            ("a tenth of the spots, as many steps", replace(default, train_fraction=0.1, epochs=10 * epochs)),
         ):
             lines.append(Row(f"model, {scaling}, harmony, {words}", changed, scaling))
     return lines

@@ -154,7 +154,7 @@ def embed(cohort: Cohort, features: np.ndarray, parts: frozenset[str], seed: int
             model.parameters(), lr=settings.learning_rate, weight_decay=WEIGHT_DECAY, amsgrad=True
         )
         for _ in range(settings.epochs):
-            for spots in data.views.batches(settings.batch_size, generator):
+            for spots in data.views.batches(torch.arange(data.views.n_spots), settings.batch_size, generator):
                 optimiser.zero_grad()
                 step_loss(model, data, spots, settings, parts, generator).backward()
                 optimiser.step()

@@ -18,6 +18,7 @@ from stalign_core.aestetik.presets import PRESETS, Preset
 from stalign_core.aestetik.settings import AestetikSettings
 from stalign_core.aestetik.threads import one_thread
 from stalign_core.aestetik.training import TrainingData, train
+from stalign_core.aestetik.training_spots import training_spots
 from stalign_core.aestetik.views import Views
 from stalign_core.errors import ModelError
 from stalign_core.progress import Progress, silent
@@ -222,8 +223,16 @@ class Aestetik:
             morphology_labels=torch.from_numpy(morphology),
             n_labels=n_domains,
             has_morphology=torch.from_numpy(given.has_morphology),
+            trained=torch.from_numpy(self._trained(given)),
             batch=None if batches is None else torch.from_numpy(batches),
         )
+
+    def _trained(self, given: ModelInput) -> NDArray[np.int64]:
+        """Spots that the training passes over."""
+        if self.settings.train_fraction == 1:
+            return np.arange(given.n_spots)
+        rng = np.random.default_rng([self.seed, 1])
+        return training_spots(given.lattice, given.sample, self.settings.train_fraction, rng)
 
     def _batches(self, batch: ArrayLike | None, n_spots: int) -> NDArray[np.int64] | None:
         """Codes of the batches that partners are drawn across, or None where they are drawn anywhere."""

@@ -73,9 +73,10 @@ class LatticeViews:
             self.channels.to(device), self.nearby.to(device), self.table.to(device), self.tiles.to(device)
         )
 
-    def batches(self, batch_size: int, generator: Generator) -> Iterator[Tensor]:
+    def batches(self, among: Tensor, batch_size: int, generator: Generator) -> Iterator[Tensor]:
         """Random tiles of all samples."""
-        return tile_batches(self.tiles, batch_size, generator)
+        for places in tile_batches(self.tiles[among], batch_size, generator):
+            yield among[places]
 
     def reconstruct(self, network: Any, spots: Tensor, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002
         """Embeddings (b, n_latent), decoded and true means of the kernels (b, c); there is no dropout."""

@@ -17,7 +17,7 @@ REFERENCE_VALUES: Final[Mapping[str, Any]] = MappingProxyType(
     {"preset": "reference", "epochs": 100, "batch_size": 8192, "triplet_labels": "kmeans"}
 )
 """What the reference preset sets unless told otherwise; the rest is as in the default."""
-_ADDED: Final = ("preset", "multi_triplet", "partners", "devices")
+_ADDED: Final = ("preset", "multi_triplet", "partners", "devices", "train_fraction")
 """Settings that the first models did not have: at their defaults they change nothing."""
 
 
@@ -41,6 +41,9 @@ class AestetikSettings:
         Channels of the convolution.
     epochs
         Passes over the training spots; more make the embedding follow the triplet groups ever more closely.
+    train_fraction
+        Share of each sample's spots that the training passes over, above 0 and at most 1, for very large cohorts;
+        all are embedded. With a tenth a pass has a tenth of the steps, so small cohorts need more epochs.
     batch_size
         Spots per step, drawn from all samples.
     learning_rate
@@ -75,6 +78,7 @@ class AestetikSettings:
     n_latent: int = 16
     n_hidden: int = 64
     epochs: int = 30
+    train_fraction: float = 1.0
     batch_size: int = 2048
     learning_rate: float = 1e-3
     reconstruction: Literal["l1", "mse"] = "l1"
@@ -94,6 +98,10 @@ class AestetikSettings:
         if not 0 <= self.morphology_weight <= 3:
             raise SettingsError(
                 "aestetik.morphology_weight", f"is {self.morphology_weight}", expected="a number from 0 to 3"
+            )
+        if not 0 < self.train_fraction <= 1:
+            raise SettingsError(
+                "aestetik.train_fraction", f"is {self.train_fraction}", expected="a number above 0 and at most 1"
             )
         for name in ("n_latent", "n_hidden", "epochs", "batch_size", "devices"):
             if getattr(self, name) < 1:

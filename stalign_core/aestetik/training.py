@@ -39,6 +39,8 @@ class TrainingData:
         How many groups there are.
     has_morphology
         (n,) bool.
+    trained
+        Spots that an epoch passes over, ascending.
     batch
         (n,) batches that partners are drawn across, from 0; None where they are drawn anywhere.
     """
@@ -49,6 +51,7 @@ class TrainingData:
     morphology_labels: Tensor
     n_labels: int
     has_morphology: Tensor
+    trained: Tensor
     batch: Tensor | None = None
 
     def to(self, device: torch.device) -> TrainingData:
@@ -60,6 +63,7 @@ class TrainingData:
             self.morphology_labels.to(device),
             self.n_labels,
             self.has_morphology.to(device),
+            self.trained.to(device),
             None if self.batch is None else self.batch.to(device),
         )
 
@@ -162,7 +166,7 @@ def run_epochs(
         draws = _own_draws(fabric, generator)
         totals = torch.zeros(len(TERMS), device=fabric.device)
         n_batches = 0
-        for batch in placed.views.batches(settings.batch_size, generator):
+        for batch in placed.views.batches(placed.trained, settings.batch_size, generator):
             spots = batch.tensor_split(fabric.world_size)[fabric.global_rank]
             loss, terms = training_step(wrapped, placed, spots, settings, draws)
             wrapped_optimiser.zero_grad()

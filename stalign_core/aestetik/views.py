@@ -32,8 +32,8 @@ class Views(Protocol):
         """The same views on `device`."""
         ...
 
-    def batches(self, batch_size: int, generator: Generator) -> Iterator[Tensor]:
-        """Batches of one epoch, which name every spot once; `generator` is on the device of the views."""
+    def batches(self, among: Tensor, batch_size: int, generator: Generator) -> Iterator[Tensor]:
+        """Batches of one epoch, which name each spot of `among` once; `generator` is on the device of the views."""
         ...
 
     def reconstruct(self, network: Any, spots: Tensor, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:

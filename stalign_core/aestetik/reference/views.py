@@ -97,10 +97,10 @@ class WindowViews:
         """The same views on `device`."""
         return WindowViews(self.channels.to(device), self.neighbors.to(device), self.fill.to(device))
 
-    def batches(self, batch_size: int, generator: Generator) -> Iterator[Tensor]:
+    def batches(self, among: Tensor, batch_size: int, generator: Generator) -> Iterator[Tensor]:
         """Random spots of all samples, in equal parts of at most `batch_size`."""
-        order = torch.randperm(self.n_spots, generator=generator, device=self.channels.device)
-        yield from order.tensor_split(math.ceil(self.n_spots / batch_size))
+        order = torch.randperm(len(among), generator=generator, device=self.channels.device)
+        yield from among[order].tensor_split(math.ceil(len(among) / batch_size))
 
     def windows(self, spots: Tensor) -> Tensor:
         """Filled windows of `spots`: (b, c, w, w)."""

@@ -27,6 +27,7 @@ def _data() -> TrainingData:
         torch.where(has_morphology, 2 - labels, -1),
         3,
         has_morphology,
+        torch.arange(50),
     )
 
 

@@ -160,6 +160,10 @@ def test_the_reference_preset_must_be_told_whether_cells_were_packed():
 @pytest.mark.parametrize(("n_spots", "batch_size", "sizes"), [(10, 8192, [10]), (10, 4, [4, 3, 3]), (8, 4, [4, 4])])
 def test_batches_name_every_spot_once_and_are_no_larger_than_asked_for(n_spots, batch_size, sizes):
     views = _views(np.zeros(n_spots), np.column_stack([np.zeros(n_spots), np.arange(n_spots)]))
-    batches = list(views.batches(batch_size, torch.Generator().manual_seed(0)))
+    batches = list(views.batches(torch.arange(n_spots), batch_size, torch.Generator().manual_seed(0)))
     assert [len(batch) for batch in batches] == sizes
     assert torch.cat(batches).sort().values.tolist() == list(range(n_spots))
+    part = torch.arange(1, n_spots, 2)
+    batches = list(views.batches(part, batch_size, torch.Generator().manual_seed(0)))
+    assert torch.cat(batches).sort().values.tolist() == part.tolist()
+    assert max(len(batch) for batch in batches) <= batch_size
