@@ -145,8 +145,7 @@ def _fit_expression_basis(task: Task) -> None:
     seen = ExpressionMoments.empty(panel, task.key_settings["target_sum"], task.key_settings["scaling"])
     for _, raw in task.each_donor(RAW):
         for sample in samples_of(raw):
-            counts = raw.anndata(f"{sample}.counts.h5ad")
-            seen.add_sample(sample, counts.X, counts.var_names.to_numpy(dtype=object))
+            seen.add_sample(sample, *_counts_and_genes(raw, sample))
     basis = fit_expression_basis(seen, task.key_settings["n_components"])
     arrays, facts = basis.to_arrays()
     task.builder.write_arrays("basis.safetensors", arrays)
@@ -168,12 +167,15 @@ def _project_expression(basis_asset: str, task: Task) -> None:
         key = {"basis": stored.manifest.data_version, "counts": raw.used_hash(["*.counts.h5ad"]), "code": _PCA_VERSION}
         if task.builder.reuse_part(donor, key):
             continue
-        scores = {}
-        for sample in samples_of(raw):
-            counts = raw.anndata(f"{sample}.counts.h5ad")
-            scores[sample] = basis.project(counts.X, counts.var_names.to_numpy(dtype=object), sample)
+        scores = {sample: basis.project(*_counts_and_genes(raw, sample), sample) for sample in samples_of(raw)}
         task.builder.write_arrays(f"{donor}.safetensors", scores, part=donor)
     task.builder.summary.update(n_spots=basis.n_spots, n_components=basis.n_components)
+
+
+def _counts_and_genes(raw: Artifact, sample: str) -> tuple[Any, np.ndarray[Any, Any]]:
+    """Counts of a section and its genes; passed on and bound to no name, they are gone before the next are read."""
+    counts = raw.anndata(f"{sample}.counts.h5ad")
+    return counts.X, counts.var_names.to_numpy(dtype=object)
 
 
 def _dense_basis(scope: Scope, asset: str, source: str, modality: str, what: str) -> Recipe:

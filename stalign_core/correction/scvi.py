@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from stalign_core.correction.counts_on_disk import without_empty_rows
 from stalign_core.correction.random_state import torch_state_kept
 from stalign_core.correction.result import Batches, CorrectionResult, batch_codes
 from stalign_core.correction.scvi_network import NETWORK, latent_means, weights_of
@@ -35,6 +36,8 @@ WARMUP_EPOCHS: Final = 20
 """Epochs over which the Kullback-Leibler term reaches its full weight."""
 GENE_LIKELIHOOD: Final = "zinb"
 """Zero-inflated negative binomial, scvi-tools' default."""
+VALUES_PER_CHECK: Final = 1 << 18
+"""Counts that are checked at a time."""
 VALIDATION_ELBO: Final = "elbo_validation"
 
 
@@ -54,7 +57,8 @@ def fit_scvi(
     Parameters
     ----------
     counts
-        Raw counts of the panel, (n_spots, n_genes), whole and non-negative.
+        Raw counts of the panel, (n_spots, n_genes), whole and non-negative; read in small blocks of rows, so that they
+        may lie in files (`stalign_core.correction.counts_on_disk`). Float32 counts are not copied.
     batches
         (n_spots,) str.
     settings
@@ -90,7 +94,7 @@ def fit_scvi(
     # A spot without counts has no library size to model; it gets its latent mean all the same.
     trainable = np.flatnonzero(np.asarray(counts.sum(axis=1)).ravel() > 0)
     with torch_state_kept(), _quiet():
-        spots = _anndata(counts[trainable], codes[trainable])
+        spots = _anndata(_rows(counts, trainable), codes[trainable])
         network, history = _train(spots, settings.scvi, n_latent, seed, progress or silent, _accelerator(device))
         latent = latent_means(network, counts)
     if not np.isfinite(latent).all():
@@ -118,11 +122,21 @@ def _check_counts(counts: csr_matrix, n_latent: int) -> None:
             expected="more spots than dimensions",
             remedy="add samples or lower expression.n_components",
         )
-    values: NDArray[Any] = counts.data
-    if not np.isfinite(values).all() or (values < 0).any() or (values != np.floor(values)).any():
-        raise CorrectionError("scvi", "got values that are no counts", expected="raw, whole, non-negative counts")
-    if counts.sum() == 0:
+    holds_counts = False
+    for start in range(0, len(counts.data), VALUES_PER_CHECK):
+        values: NDArray[Any] = counts.data[start : start + VALUES_PER_CHECK]
+        if not np.isfinite(values).all() or (values < 0).any() or (values != np.floor(values)).any():
+            raise CorrectionError("scvi", "got values that are no counts", expected="raw, whole, non-negative counts")
+        holds_counts = holds_counts or bool(values.any())
+    if not holds_counts:
         raise CorrectionError("scvi", "got counts that are all zero")
+
+
+def _rows(counts: csr_matrix, rows: NDArray[np.intp]) -> csr_matrix:
+    """These rows, without a copy where they are all that hold an entry."""
+    if len(rows) == np.count_nonzero(np.diff(counts.indptr)):
+        return without_empty_rows(counts)
+    return counts[rows]
 
 
 def _sizes(n_genes: int, n_batches: int, n_latent: int, settings: ScviSettings) -> dict[str, Any]:
@@ -143,7 +157,7 @@ def _anndata(counts: csr_matrix, codes: NDArray[np.int64]) -> AnnData:
 
     batch = pd.Categorical(codes.astype(str))
     obs = pd.DataFrame({"batch": batch}, index=np.arange(counts.shape[0]).astype(str))
-    return anndata.AnnData(counts.astype(np.float32), obs=obs)
+    return anndata.AnnData(counts.astype(np.float32, copy=False), obs=obs)
 
 
 def _train(

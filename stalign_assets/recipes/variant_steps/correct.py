@@ -76,20 +76,19 @@ def _correct_embedding(
 
 
 def _fit_scvi(task: Task, panel_asset: str, batches: np.ndarray[Any, Any]) -> CorrectionResult:
-    from scipy.sparse import vstack
-
+    from stalign_core.correction.counts_on_disk import CountsOnDisk
     from stalign_core.correction.scvi import fit_scvi
     from stalign_core.devices import DETERMINISM, resolve_device
 
     panel = task.one(panel_asset).table("panel.parquet")["gene"].to_numpy(dtype=object)
-    blocks = []
-    for _, raw in task.each_donor(RAW):
-        for sample in samples_of(raw):
-            blocks.append(raw.anndata(f"{sample}.counts.h5ad")[:, panel].X)
+    with CountsOnDisk(task.scratch / "counts", len(panel)) as counts:
+        for _, raw in task.each_donor(RAW):
+            for sample in samples_of(raw):
+                counts.add_section(raw.anndata(f"{sample}.counts.h5ad")[:, panel].X)
     device = resolve_device(task.settings.correction.scvi.device, "correction.scvi.device")
     task.builder.determinism = DETERMINISM[device]
     return fit_scvi(
-        vstack(blocks, format="csr"),
+        counts.opened(),
         batches,
         task.settings.correction,
         n_latent=task.settings.expression.n_components,
