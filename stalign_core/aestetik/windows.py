@@ -103,8 +103,8 @@ def sample_windows(lattice: NDArray[np.int32], sample: NDArray[np.int64], window
     """
     n_spots = len(lattice)
     neighbors = np.full((n_spots, window * window), n_spots, dtype=np.int64)
-    for code in np.unique(sample):
-        members = np.flatnonzero(sample == code)
+    codes, sizes = np.unique(sample, return_counts=True)
+    for code, members in zip(codes, np.split(np.argsort(sample, kind="stable"), np.cumsum(sizes)[:-1]), strict=True):
         cells = lattice[members]
         if len(np.unique(cells, axis=0)) < len(cells):
             raise InputDataError(f"lattice of sample {code}", "has two spots in one cell", expected="one spot per cell")

@@ -79,8 +79,7 @@ def select_panel(histograms: Mapping[str, GeneHistogram], n_top_genes: int, min_
         If the samples share no gene, no gene is seen often enough, or a sample is too small for the fit.
     """
     shared = _shared_genes(histograms)
-    restricted = {sample: histogram.restricted_to(shared) for sample, histogram in histograms.items()}
-    n_spots_seen = np.sum([histogram.n_spots_seen for histogram in restricted.values()], axis=0)
+    n_spots_seen = np.sum([found.restricted_to(shared).n_spots_seen for found in histograms.values()], axis=0)
     kept = np.flatnonzero(n_spots_seen >= min_spots_per_gene)
     if kept.size == 0:
         raise InputDataError(
@@ -90,7 +89,7 @@ def select_panel(histograms: Mapping[str, GeneHistogram], n_top_genes: int, min_
         )
     genes = shared[kept]
     variances = np.stack(
-        [_normalised_variances(restricted[sample].restricted_to(genes), sample) for sample in sorted(restricted)]
+        [_normalised_variances(histograms[sample].restricted_to(genes), sample) for sample in sorted(histograms)]
     )
     return GenePanel(
         table=_ranked(genes, variances, n_spots_seen[kept], n_top_genes),
