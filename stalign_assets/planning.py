@@ -72,9 +72,10 @@ def _samples_of_variants(recipes: Mapping[str, Recipe], variants: set[str]) -> l
 
 
 def _without_idle_features(recipes: Mapping[str, Recipe], selected: list[str]) -> list[str]:
-    """Drop the features that none of the selected variants uses; the drift of frozen bases concerns all of them."""
-    needed = _with_upstream(recipes, [asset for asset in selected if recipes[asset].variant is not None])
-    return [asset for asset in selected if asset in needed or asset == BASIS_DRIFT]
+    """Drop the features that none of the selected variants uses; the drift of frozen bases concerns every variant's."""
+    kept = [asset for asset in selected if recipes[asset].variant is not None or asset == BASIS_DRIFT]
+    needed = _with_upstream(recipes, kept)
+    return [asset for asset in selected if asset in needed]
 
 
 def _with_upstream(recipes: Mapping[str, Recipe], assets: Iterable[str]) -> set[str]:

@@ -19,8 +19,7 @@ _VERSION: Final = 1
 
 def drift_recipe(settings: Settings) -> Recipe:
     """The recipe of `cohort/basis_drift`."""
-    kinds = ["expression"] if settings.expression.scaling == "cohort" else ["expression", "correction"]
-    bases = tuple(f"cohort/{kind}_basis" for kind in kinds)
+    bases = tuple(f"cohort/{kind}_basis" for kind in _kinds_in_use(settings))
     return Recipe(
         asset=BASIS_DRIFT,
         group="cohort_features",
@@ -32,6 +31,15 @@ def drift_recipe(settings: Settings) -> Recipe:
         compute=lambda task: _measure_drift(task, bases),
         kinds=("json",),
     )
+
+
+def _kinds_in_use(settings: Settings) -> list[str]:
+    """Bases that some variant starts from: the others are never made."""
+    methods = [variant.correction for variant in settings.variants.values() if variant.representation == "pca"]
+    corrected = any(method not in ("uncorrected", "scvi") for method in methods)
+    if settings.expression.scaling == "cohort":
+        return ["expression"] if corrected or "uncorrected" in methods else []
+    return ["expression"] * ("uncorrected" in methods) + ["correction"] * corrected
 
 
 def _measure_drift(task: Task, bases: tuple[str, ...]) -> None:

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from stalign_assets.planning import assets_of_scope
+from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.settings_file import set_value
 from stalign_assets.study import open_study
 from stalign_core.readers import read_sample
+from stalign_core.settings import parse_settings
 from stalign_core.store import Artifact
 from stalign_core.store.store import UNPARTITIONED
 from tests.assets.conftest import run
@@ -139,3 +142,31 @@ def _donors_of_basis(study: Path) -> tuple[str, ...]:
     assert basis is not None
     basis.verify()
     return basis.manifest.donors
+
+
+@pytest.mark.parametrize(
+    ("methods", "scaling", "bases"),
+    [
+        (("harmony",), "auto", {"correction"}),
+        (("uncorrected", "scanorama"), "auto", {"expression", "correction"}),
+        (("uncorrected", "scvi"), "sample", {"expression"}),
+        (("harmony",), "cohort", {"expression"}),
+        (("scvi",), "auto", set()),
+    ],
+)
+def test_drift_is_measured_of_the_bases_that_a_variant_starts_from(
+    methods: tuple[str, ...], scaling: str, bases: set[str]
+) -> None:
+    settings = parse_settings(
+        {
+            "variants": {method: {"correction": method} for method in methods},
+            "expression": {"scaling": scaling},
+            "incremental": {"freeze_bases": True},
+        }
+    )
+    recipes = recipes_of(settings)
+    read = {declared.asset for declared in recipes["cohort/basis_drift"].inputs}
+    assert {asset for asset in read if asset.endswith("_basis")} == {f"cohort/{basis}_basis" for basis in bases}
+    for method in methods:
+        run = assets_of_scope(recipes, "cohort", (method,))
+        assert read - set(run) == {"gene_statistics", "raw_samples"}
