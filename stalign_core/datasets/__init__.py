@@ -1,0 +1,6 @@
+"""The paper's public data: which samples and donors they hold, and a sample sheet from a folder of them."""
+
+from stalign_core.datasets.records import DATASETS, Dataset, Section
+from stalign_core.datasets.sheet import write_sheet
+
+__all__ = ["DATASETS", "Dataset", "Section", "write_sheet"]

@@ -1,0 +1,100 @@
+"""What each data set of the paper consists of (its Tables 2 and 3, and appendix A.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Section:
+    """One tissue section; `region` is empty where the paper names none."""
+
+    sample: str
+    donor: str
+    region: str = ""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One data set.
+
+    Attributes
+    ----------
+    name
+        As `stalign_core.datasets.DATASETS` has it.
+    source
+        Where it is published.
+    access
+        How it is had.
+    task
+        Which of the paper's tasks it serves.
+    sections
+        Those that take part.
+    """
+
+    name: str
+    source: str
+    access: str
+    task: str
+    sections: tuple[Section, ...]
+
+    @property
+    def donors(self) -> dict[str, list[str]]:
+        """Samples of each donor."""
+        found: dict[str, list[str]] = {}
+        for section in self.sections:
+            found.setdefault(section.donor, []).append(section.sample)
+        return found
+
+
+def _libd() -> tuple[Section, ...]:
+    firsts = {"Donor1": 151507, "Donor2": 151669, "Donor3": 151673}
+    return tuple(
+        Section(str(first + step), donor, "Anterior" if step < 2 else "Posterior")
+        for donor, first in firsts.items()
+        for step in range(4)
+    )
+
+
+def _tumor_profiler() -> tuple[Section, ...]:
+    n_regions = {
+        "MACEGEJ": 2,
+        "MAHEFOG": 1,
+        "MAJOFIJ": 2,
+        "MAKYGIW": 1,
+        "MANOFYB": 1,
+        "MELIPIT": 1,
+        "MIDEKOG": 1,
+    }
+    return tuple(
+        Section(f"{donor}-{region}-{replicate}", donor, f"Region {region}")
+        for donor, count in n_regions.items()
+        for region in range(1, count + 1)
+        for replicate in (1, 2)
+    )
+
+
+_DATASETS: Final = (
+    Dataset("libd", "https://research.libd.org/spatialLIBD/", "public", "single_donor", _libd()),
+    Dataset(
+        "usz_lung",
+        "https://zenodo.org/records/14620362",
+        "public",
+        "multi_donor",
+        # The paper leaves LC4 out for its low quality; each section is of another patient.
+        tuple(Section(name, name) for name in ("LC1", "LC2", "LC3", "LC5")),
+    ),
+    Dataset(
+        "tumor_profiler",
+        "https://doi.org/10.1101/2024.06.04.24308256",
+        "upon request",
+        "multi_donor",
+        _tumor_profiler(),
+    ),
+)
+
+DATASETS: Final[Mapping[str, Dataset]] = MappingProxyType({dataset.name: dataset for dataset in _DATASETS})
+"""The paper's data sets by name."""
