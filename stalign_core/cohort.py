@@ -20,7 +20,8 @@ REQUIRED_COLUMNS = (keys.SAMPLE, keys.DONOR, PATH)
 BIN = "bin"
 TABLE = "table"
 RETIRED = "retired"
-OPTIONAL_COLUMNS = (IMAGE, ANNOTATION, BIN, TABLE, RETIRED)
+CONDITION = "condition"
+OPTIONAL_COLUMNS = (IMAGE, ANNOTATION, BIN, TABLE, RETIRED, CONDITION)
 
 RETIREMENT = {"": False, "no": False, "false": False, "0": False, "yes": True, "true": True, "1": True}
 """What a cell of the column `retired` may say, in any case of letters, and whether the sample is retired by it."""
@@ -51,6 +52,8 @@ class Sample:
         Which bins of a Visium HD run, such as ``008um``; empty: ``stalign_core.readers.layout.DEFAULT_BIN``.
     table
         Which table of a .zarr; may be empty where it has one.
+    condition
+        What the sample stands for in comparisons of domain abundance, such as ``treated``; empty: it takes no part.
     """
 
     sample: str
@@ -63,6 +66,7 @@ class Sample:
     sheet: Path = Path()
     bin: str = ""
     table: str = ""
+    condition: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,9 @@ class Cohort:
 def read_sample_sheet(path: Path | str) -> Cohort:
     """Read and validate a sample sheet.
 
-    A CSV with the columns sample, donor and path; image, annotation, bin, table and retired may follow, and any further
-    column is kept in `Sample.extra`. Paths are relative to the sheet. Files of retired samples need not be there.
+    A CSV with the columns sample, donor and path; image, annotation, bin, table, retired and condition may follow, and
+    any further column is kept in `Sample.extra`. Paths are relative to the sheet. Files of retired samples need not be
+    there.
 
     Raises
     ------
@@ -148,6 +153,7 @@ def _sample(sheet: Path, row: CsvRow) -> Sample:
         sheet=sheet,
         bin=cells.get(BIN, ""),
         table=cells.get(TABLE, ""),
+        condition=cells.get(CONDITION, ""),
     )
 
 

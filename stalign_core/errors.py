@@ -74,6 +74,10 @@ class ModelError(StalignError):
     """A model cannot be trained, saved or loaded."""
 
 
+class DownstreamError(StalignError):
+    """Domains cannot be compared, or a pathway network cannot be used."""
+
+
 class ArtifactError(StalignError):
     """A stored artifact is missing, incomplete or altered."""
 

@@ -228,3 +228,10 @@ def test_names_of_retired_samples_stay_taken(study: Path) -> None:
 def test_a_sheet_of_retired_samples_alone_is_refused(study: Path) -> None:
     error = fault(study, row("s1", retired="yes"))
     assert error.line == f"{study}/samples.csv: has no sample that is not retired; expected one or more"
+
+
+def test_a_condition_is_a_cell_of_its_own(study: Path) -> None:
+    rows = [row("s1", "d1", condition="treated"), row("s2", "d2", "second", condition="", region="cortex")]
+    first, second = read_sample_sheet(write_sheet(study / "samples.csv", rows)).samples
+    assert (first.condition, second.condition) == ("treated", "")
+    assert "condition" not in second.extra and second.extra["region"] == "cortex"
