@@ -37,8 +37,8 @@ def train_on_several(
 ) -> list[dict[str, float]]:
     """Train `model` in place, each of `settings.devices` processes taking its share of every batch.
 
-    Arguments and result are those of `stalign_core.aestetik.training.train`. A script that calls this must guard
-    its entry with ``if __name__ == "__main__"``, because the processes import it.
+    Arguments and result are those of `stalign_core.aestetik.training.train`; no batch is halved for want of memory. A
+    script that calls this must guard its entry with ``if __name__ == "__main__"``, because the processes import it.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def _run_process(
         channel.put((what, done, total))
 
     with one_thread():
-        history = run_epochs(fabric, model, data, settings, generator, report, checkpoint, identity)
+        history = run_epochs(fabric, model, data, settings, generator, report, checkpoint, identity, None)
     # As arrays: a tensor's memory would be gone with the process that made it.
     return {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}, history
 

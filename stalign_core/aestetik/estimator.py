@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Generator, nn
 
 from stalign_core.aestetik.inputs import ModelInput, Scaling, check_input
+from stalign_core.aestetik.memory import FittingBatches
 from stalign_core.aestetik.presets import PRESETS, Preset
 from stalign_core.aestetik.settings import AestetikSettings
 from stalign_core.aestetik.threads import one_thread
@@ -44,12 +45,15 @@ class Aestetik:
     ----------
     history
         After `fit`: mean loss terms of each epoch.
+    batch_size_reduced_to
+        After `fit`: most spots of a batch once the memory of the GPU had run out; None where it held every batch.
     """
 
     def __init__(self, settings: AestetikSettings | None = None, seed: int = 0) -> None:
         self.settings = settings or AestetikSettings()
         self.seed = seed
         self.history: list[dict[str, float]] = []
+        self.batch_size_reduced_to: int | None = None
         self._model: nn.Module | None = None
         self._scaling: Scaling | None = None
 
@@ -111,7 +115,11 @@ class Aestetik:
         with one_thread():
             data = self._training_data(given, n_domains, batches)
             self._model = self._new_model(generator)
-            self.history = train(self._model, data, self.settings, generator, progress or silent, checkpoint, identity)
+            fitting = FittingBatches()
+            self.history = train(
+                self._model, data, self.settings, generator, progress or silent, checkpoint, identity, fitting
+            )
+        self.batch_size_reduced_to = fitting.reduced_to
         return self
 
     def embed(

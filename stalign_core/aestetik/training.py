@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,11 @@ from torch import Generator, Tensor, nn
 
 from stalign_core.aestetik.checkpoint import read_checkpoint, write_checkpoint
 from stalign_core.aestetik.loss import reconstruction_loss, triplet_loss, weighted_total
+from stalign_core.aestetik.memory import FittingBatches
 from stalign_core.aestetik.settings import AestetikSettings
 from stalign_core.aestetik.triplets import draw_single_triplets, draw_triplets
 from stalign_core.aestetik.views import Views
+from stalign_core.errors import ModelError
 from stalign_core.progress import Progress
 
 if TYPE_CHECKING:
@@ -99,6 +102,7 @@ def train(
     progress: Progress,
     checkpoint: Path | None,
     identity: str,
+    fitting: FittingBatches,
 ) -> list[dict[str, float]]:
     """Train `model` in place on one device or several; leaves it on the CPU, in evaluation mode.
 
@@ -119,6 +123,8 @@ def train(
         ignored and replaced.
     identity
         Hash of everything the training follows from.
+    fitting
+        Halves batches that the memory of a single GPU does not hold.
 
     Returns
     -------
@@ -132,7 +138,7 @@ def train(
         history = train_on_several(model, data, settings, generator, progress, checkpoint, identity)
     else:
         fabric = Fabric(accelerator=settings.device, devices=1, precision=settings.precision)
-        history = run_epochs(fabric, model, data, settings, generator, progress, checkpoint, identity)
+        history = run_epochs(fabric, model, data, settings, generator, progress, checkpoint, identity, fitting)
     model.cpu().eval()
     return history
 
@@ -146,11 +152,13 @@ def run_epochs(
     progress: Progress,
     checkpoint: Path | None,
     identity: str,
+    fitting: FittingBatches | None,
 ) -> list[dict[str, float]]:
     """What each process of a training does: its share of every batch, on its own device.
 
     All processes hold the same `generator` in the same state and plan the same batches from it. `checkpoint` and
-    `progress` are used by the first process alone; all of them continue from the checkpoint.
+    `progress` are used by the first process alone; all of them continue from the checkpoint. Where several processes
+    train, `fitting` is None: they take each step together, so none can halve its batch for itself.
     """
     generator = _on_device(generator, fabric.device)
     optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, weight_decay=WEIGHT_DECAY, amsgrad=True)
@@ -160,20 +168,18 @@ def run_epochs(
         identity = f"{identity} on {fabric.device.type}"
         read_checkpoint(checkpoint, identity, model, optimiser, generator, history)
         fabric.barrier()  # Nobody writes a new checkpoint before everybody has read the old one.
-    placed = data.to(fabric.device)
+    placed = _placed(data, fabric.device)
     wrapped.train()
     for epoch in range(len(history), settings.epochs):
         draws = _own_draws(fabric, generator)
+        step = partial(_step, fabric, wrapped, wrapped_optimiser, placed, settings, draws)
         totals = torch.zeros(len(TERMS), device=fabric.device)
         n_batches = 0
         for batch in placed.views.batches(placed.trained, settings.batch_size, generator):
             spots = batch.tensor_split(fabric.world_size)[fabric.global_rank]
-            loss, terms = training_step(wrapped, placed, spots, settings, draws)
-            wrapped_optimiser.zero_grad()
-            fabric.backward(loss)
-            wrapped_optimiser.step()
-            totals += terms
-            n_batches += 1
+            for terms in [step(spots)] if fitting is None else fitting.each_part(spots, step):
+                totals += terms
+                n_batches += 1
         means = fabric.all_reduce(totals / n_batches, reduce_op="mean")
         history.append(dict(zip(TERMS, means.tolist(), strict=True)))
         if fabric.is_global_zero:
@@ -181,6 +187,34 @@ def run_epochs(
                 write_checkpoint(checkpoint, identity, model, optimiser, generator, history)
             progress(describe(history[-1]), epoch + 1, settings.epochs)
     return history
+
+
+def _placed(data: TrainingData, device: torch.device) -> TrainingData:
+    try:
+        return data.to(device)
+    except torch.cuda.OutOfMemoryError as error:
+        raise ModelError(
+            "aestetik.device",
+            f"GPU memory does not hold the features of {data.views.n_spots} spots",
+            remedy="set aestetik.device to 'cpu', or free the GPU of other programs",
+        ) from error
+
+
+def _step(
+    fabric: Fabric,
+    model: Any,
+    optimiser: Any,
+    data: TrainingData,
+    settings: AestetikSettings,
+    draws: Generator,
+    spots: Tensor,
+) -> Tensor:
+    """One step of the optimiser on a batch; returns its loss terms."""
+    loss, terms = training_step(model, data, spots, settings, draws)
+    optimiser.zero_grad()
+    fabric.backward(loss)
+    optimiser.step()
+    return terms
 
 
 def _on_device(generator: Generator, device: torch.device) -> Generator:

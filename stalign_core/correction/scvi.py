@@ -39,6 +39,11 @@ GENE_LIKELIHOOD: Final = "zinb"
 VALUES_PER_CHECK: Final = 1 << 18
 """Counts that are checked at a time."""
 VALIDATION_ELBO: Final = "elbo_validation"
+PRECISION: Final = "32-true"
+"""Of the training, by Lightning's name."""
+BATCH_SIZE_REDUCED_TO: Final = "batch_size_reduced_to"
+"""Key of the facts, where the memory of the GPU did not hold the batches that were asked for."""
+_FEWEST_PER_BATCH: Final = 16
 
 
 def fit_scvi(
@@ -95,7 +100,9 @@ def fit_scvi(
     trainable = np.flatnonzero(np.asarray(counts.sum(axis=1)).ravel() > 0)
     with torch_state_kept(), _quiet():
         spots = _anndata(_rows(counts, trainable), codes[trainable])
-        network, history = _train(spots, settings.scvi, n_latent, seed, progress or silent, _accelerator(device))
+        network, history, fitted = _train_in_halves(
+            spots, settings.scvi, n_latent, seed, progress or silent, _accelerator(device)
+        )
         latent = latent_means(network, counts)
     if not np.isfinite(latent).all():
         raise CorrectionError("scvi", "gave values that are not finite", remedy="try another seed")
@@ -108,6 +115,8 @@ def fit_scvi(
         "elbo_validation": history,
         "n_spots_trained": len(trainable),
     }
+    if fitted.batch_size != settings.scvi.batch_size:
+        facts[BATCH_SIZE_REDUCED_TO] = fitted.batch_size
     if len(names) == 1:
         facts["reason"] = "there is one batch only, so the latent space is learnt without correction"
     return CorrectionResult(latent, weights_of(network), facts)
@@ -158,6 +167,31 @@ def _anndata(counts: csr_matrix, codes: NDArray[np.int64]) -> AnnData:
     batch = pd.Categorical(codes.astype(str))
     obs = pd.DataFrame({"batch": batch}, index=np.arange(counts.shape[0]).astype(str))
     return anndata.AnnData(counts.astype(np.float32, copy=False), obs=obs)
+
+
+def _train_in_halves(
+    spots: AnnData, settings: ScviSettings, n_latent: int, seed: int, progress: Progress, accelerator: str
+) -> tuple[Any, list[float], ScviSettings]:
+    """Train, from the beginning with batches of half the size whenever the memory of the GPU runs out.
+
+    Returns
+    -------
+    The network, the validation ELBO of each epoch, and the settings that fitted.
+    """
+    import torch
+
+    while True:
+        try:
+            return *_train(spots, settings, n_latent, seed, progress, accelerator), settings
+        except torch.cuda.OutOfMemoryError as error:
+            if settings.batch_size < 2 * _FEWEST_PER_BATCH:
+                raise CorrectionError(
+                    "correction.scvi.device",
+                    f"GPU memory does not hold scVI and a batch of {settings.batch_size} spots",
+                    remedy="set correction.scvi.device to 'cpu', or free the GPU of other programs",
+                ) from error
+        settings = settings.model_copy(update={"batch_size": settings.batch_size // 2})
+        torch.cuda.empty_cache()
 
 
 def _train(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from stalign_core.devices import in_halves
 from stalign_core.errors import CorrectionError
 
 if TYPE_CHECKING:
@@ -67,11 +68,12 @@ def latent_means(network: torch.nn.Module, counts: csr_matrix) -> NDArray[np.flo
     import torch
 
     device = next(network.parameters()).device
-    means = []
+
+    def means_of(block: csr_matrix) -> NDArray[Any]:
+        expression = torch.from_numpy(block.toarray().astype(np.float32)).to(device)
+        batch = torch.zeros((block.shape[0], 1), device=device)
+        means: NDArray[Any] = network.inference(expression, batch)["qz"].loc.cpu().numpy()  # type: ignore[operator]
+        return means
+
     with torch.inference_mode():
-        for start in range(0, counts.shape[0], ROWS_PER_BLOCK):
-            block = counts[start : start + ROWS_PER_BLOCK].toarray().astype(np.float32)
-            expression = torch.from_numpy(block).to(device)
-            batch = torch.zeros((len(block), 1), device=device)
-            means.append(network.inference(expression, batch)["qz"].loc.cpu().numpy())  # type: ignore[operator]
-    return np.concatenate(means).astype(np.float32)
+        return in_halves(means_of, counts, ROWS_PER_BLOCK)[0].astype(np.float32)

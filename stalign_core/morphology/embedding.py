@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stalign_core import keys
+from stalign_core.devices import using_device
 from stalign_core.images import open_slide
 from stalign_core.morphology.encoders import Encoder, EncoderRecord, load_encoder, record_of
 from stalign_core.morphology.patches import PatchReader, patch_side, prefetched
@@ -32,8 +33,9 @@ class MorphologyEmbedding:
     observed
         (n,) whether a spot has a patch.
     facts
-        Plain JSON values: the encoder's record, device, precision, weights with their SHA-256 and, where the hub gave
-        them, their commit, the side of a patch in pixels, spots observed and not, patches per second.
+        Plain JSON values: the encoder's record, device, precision, of a GPU the most memory held, weights with their
+        SHA-256 and, where the hub gave them, their commit, the side of a patch in pixels, spots observed and not,
+        patches per second.
     """
 
     features: NDArray[np.float32]
@@ -108,7 +110,8 @@ def embed_with(
     started = time.perf_counter()
     with open_slide(facts.image) as slide:
         reader = PatchReader(slide, centers, side)
-        features = encode_patches(encoder, reader, settings.batch_size, what, progress or silent)
+        with using_device(encoder.facts["device"], encoder.facts["precision"]) as use:
+            features = encode_patches(encoder, reader, settings.batch_size, what, progress or silent)
         image_size = [slide.width, slide.height]
     seconds = time.perf_counter() - started
     return MorphologyEmbedding(
@@ -117,6 +120,7 @@ def embed_with(
         facts={
             "encoder": encoder.record.to_dict(),
             **encoder.facts,
+            **use.facts(),
             "image_kind": facts.image_kind,
             "image_size": image_size,
             "patch_pixels": side,

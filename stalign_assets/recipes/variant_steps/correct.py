@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from stalign_assets.recipes.features import harmony_settings
-from stalign_assets.recipes.recipe import KeyContext, Task
+from stalign_assets.recipes.recipe import KeyContext, Task, warn_of_reduced_batch
 from stalign_assets.recipes.samples import RAW
 from stalign_assets.rows import Rows, rows_of, samples_of
 
@@ -37,8 +37,9 @@ def correct(chosen: VariantSettings, expression: str, morphology: str, task: Tas
     """Correct expression over all samples, and store each donor's part and what a later mapping needs."""
     rows = rows_of(task.inputs[RAW], task.donors)
     batches = rows.sample if task.settings.correction.covariate == "sample" else rows.donor
+    used: dict[str, Any] = {}
     if chosen.correction == "scvi":
-        result = _fit_scvi(task, expression, batches)
+        result, used = _fit_scvi(task, expression, batches)
     else:
         result = _correct_embedding(task, chosen, expression, rows, batches)
     stored = task.one(morphology)
@@ -61,6 +62,7 @@ def correct(chosen: VariantSettings, expression: str, morphology: str, task: Tas
         n_batches=len(set(batches)),
         n_spots_without_morphology=int((~observed).sum()),
         method=chosen.correction,
+        **used,
     )
 
 
@@ -75,10 +77,11 @@ def _correct_embedding(
     return correct_embedding(chosen.correction, features, batches, task.settings.correction, task.settings.seed)
 
 
-def _fit_scvi(task: Task, panel_asset: str, batches: np.ndarray[Any, Any]) -> CorrectionResult:
+def _fit_scvi(task: Task, panel_asset: str, batches: np.ndarray[Any, Any]) -> tuple[CorrectionResult, dict[str, Any]]:
+    """The correction, and what it used of its device."""
     from stalign_core.correction.counts_on_disk import CountsOnDisk
-    from stalign_core.correction.scvi import fit_scvi
-    from stalign_core.devices import DETERMINISM, resolve_device
+    from stalign_core.correction.scvi import BATCH_SIZE_REDUCED_TO, PRECISION, fit_scvi
+    from stalign_core.devices import DETERMINISM, resolve_device, using_device
 
     panel = task.one(panel_asset).table("panel.parquet")["gene"].to_numpy(dtype=object)
     with CountsOnDisk(task.scratch / "counts", len(panel)) as counts:
@@ -87,13 +90,16 @@ def _fit_scvi(task: Task, panel_asset: str, batches: np.ndarray[Any, Any]) -> Co
                 counts.add_section(raw.anndata(f"{sample}.counts.h5ad")[:, panel].X)
     device = resolve_device(task.settings.correction.scvi.device, "correction.scvi.device")
     task.builder.determinism = DETERMINISM[device]
-    return fit_scvi(
-        counts.opened(),
-        batches,
-        task.settings.correction,
-        n_latent=task.settings.expression.n_components,
-        seed=task.settings.seed,
-        genes=panel.tolist(),
-        progress=task.progress,
-        device=device,
-    )
+    with using_device(device, PRECISION) as use:
+        result = fit_scvi(
+            counts.opened(),
+            batches,
+            task.settings.correction,
+            n_latent=task.settings.expression.n_components,
+            seed=task.settings.seed,
+            genes=panel.tolist(),
+            progress=task.progress,
+            device=device,
+        )
+    warn_of_reduced_batch(task, task.settings.correction.scvi.batch_size, result.facts.get(BATCH_SIZE_REDUCED_TO))
+    return result, use.facts()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from stalign_assets.recipes.recipe import KeyContext, Task
+from stalign_assets.recipes.recipe import KeyContext, Task, warn_of_reduced_batch
 from stalign_assets.recipes.samples import RAW
 from stalign_assets.recipes.variant_steps.inputs import grids_of, n_domains_of
 from stalign_assets.rows import Rows, rows_of
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 _MODEL_FOLDER: Final = "model"
+EMBEDDING_PRECISION: Final = "32-true"
+"""Vectors are made on the CPU, whatever the model was trained on, so that a spot's vector is the same everywhere."""
 
 
 def model_settings(variant: str, context: KeyContext) -> Mapping[str, Any]:
@@ -47,25 +49,28 @@ def _hexagonal(task: Task, rows: Rows) -> np.ndarray[Any, Any]:
 def train(variant: str, task: Task) -> None:
     """Train the model; a killed training goes on at the epoch where it stopped."""
     from stalign_core.aestetik import Aestetik
-    from stalign_core.devices import DETERMINISM, resolve_device
+    from stalign_core.devices import DETERMINISM, resolve_device, using_device
 
-    device = resolve_device(task.settings.aestetik_of(variant).device, "aestetik.device")
+    settings = task.settings.aestetik_of(variant)
+    device = resolve_device(settings.device, "aestetik.device")
     task.builder.determinism = DETERMINISM[device]
     rows, arrays = _model_inputs(task, variant)
-    model = Aestetik(task.settings.aestetik_of(variant), seed=task.settings.seed)
-    model.fit(
-        **arrays,
-        batch=rows.donor_codes,
-        n_domains=task.key_settings["n_domains"],
-        progress=task.progress,
-        checkpoint_folder=task.scratch,
-    )
+    model = Aestetik(settings, seed=task.settings.seed)
+    with using_device(device, settings.precision) as use:
+        model.fit(
+            **arrays,
+            batch=rows.donor_codes,
+            n_domains=task.key_settings["n_domains"],
+            progress=task.progress,
+            checkpoint_folder=task.scratch,
+        )
+    warn_of_reduced_batch(task, settings.batch_size, model.batch_size_reduced_to)
     model.save(task.builder.folder(_MODEL_FOLDER))
     task.builder.record_folder(_MODEL_FOLDER)
     task.builder.summary.update(
         n_spots=len(arrays["expression"]),
         n_epochs=len(model.history),
-        device=device,
+        **use.facts(),
         **{name: round(value, 5) for name, value in model.history[-1].items()},
     )
 
@@ -73,11 +78,13 @@ def train(variant: str, task: Task) -> None:
 def embed(variant: str, task: Task) -> None:
     """Embed every spot, one part per donor."""
     from stalign_core.aestetik import Aestetik
+    from stalign_core.devices import using_device
 
     rows, arrays = _model_inputs(task, variant)
     stored = task.one(f"{task.scope}/{variant}/aestetik_model")
     model = Aestetik.load(stored.local_folder(_MODEL_FOLDER))
-    embedding = model.embed(**arrays)
+    with using_device("cpu", EMBEDDING_PRECISION) as use:
+        embedding = model.embed(**arrays)
     for donor, parts in rows.split(embedding).items():
         task.builder.write_arrays(f"{donor}.safetensors", parts)
-    task.builder.summary.update(n_spots=len(embedding), n_latent=int(embedding.shape[1]))
+    task.builder.summary.update(n_spots=len(embedding), n_latent=int(embedding.shape[1]), **use.facts())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stalign_core.devices import in_halves
 from stalign_core.errors import EncoderError
 from stalign_core.images.pixels import Pixels
 from stalign_core.morphology.encoders.preprocessing import resize_and_crop
@@ -117,10 +118,7 @@ def encode_in_halves(
 
     Returns
     -------
-    features
-        (n, n_features), in order.
-    batch_size
-        The size that fitted.
+    The features, and the batch size that fitted.
 
     Raises
     ------
@@ -129,22 +127,14 @@ def encode_in_halves(
     """
     import torch
 
-    parts: list[NDArray[np.float32]] = []
-    start = 0
-    while start < len(patches):
-        try:
-            parts.append(forward(patches[start : start + batch_size]))
-            start += batch_size
-        except torch.cuda.OutOfMemoryError as error:
-            if batch_size == 1:
-                raise EncoderError(
-                    "morphology.device",
-                    "GPU memory does not hold the encoder and one patch",
-                    remedy="set morphology.device to 'cpu', or choose a smaller encoder",
-                ) from error
-            batch_size //= 2
-            torch.cuda.empty_cache()
-    return np.concatenate(parts), batch_size
+    try:
+        return in_halves(forward, patches, batch_size)
+    except torch.cuda.OutOfMemoryError as error:
+        raise EncoderError(
+            "morphology.device",
+            "GPU memory does not hold the encoder and one patch",
+            remedy="set morphology.device to 'cpu', or choose a smaller encoder",
+        ) from error
 
 
 def build_network(record: EncoderRecord) -> nn.Module:

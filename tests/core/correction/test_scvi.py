@@ -199,3 +199,44 @@ def test_weights_of_another_network_are_refused() -> None:
     facts = {**result.facts, "network": {**result.facts["network"], "n_hidden": 16}}
     with pytest.raises(CorrectionError, match="stored weights do not fit"):
         rebuild_scvi(result.arrays, facts)
+
+
+# The memory of a GPU
+
+
+def hold_at_most(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
+    """Let scVI's network run out of memory above so many spots; returns the sizes that it was given."""
+    from scvi.module import VAE
+
+    sizes: list[int] = []
+    whole = VAE._regular_inference
+
+    def limited(self, x, *arguments, **words):
+        sizes.append(len(x))
+        if len(x) > most:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return whole(self, x, *arguments, **words)
+
+    monkeypatch.setattr(VAE, "_regular_inference", limited)
+    return sizes
+
+
+def test_training_begins_anew_with_half_the_batch_where_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts, batches = batch_counts()
+    small = fit(counts, batches, batch_size=16)
+    sizes = hold_at_most(monkeypatch, 20)
+    halved = fit(counts, batches, batch_size=64)
+    assert halved.facts["batch_size_reduced_to"] == 16
+    assert "batch_size_reduced_to" not in small.facts
+    assert {64, 32, 16} <= set(sizes)
+    # The same training as if half the batch had been asked for from the beginning.
+    np.testing.assert_allclose(halved.features, small.features, rtol=1e-4, atol=1e-5)
+
+
+def test_memory_that_holds_no_batch_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts, batches = batch_counts()
+    hold_at_most(monkeypatch, 0)
+    with pytest.raises(
+        CorrectionError, match=r"correction\.scvi\.device: GPU memory does not hold scVI and a batch of 16"
+    ):
+        fit(counts, batches, batch_size=64)

@@ -390,6 +390,28 @@ def test_the_size_that_fitted_is_kept_and_said(tmp_path: Path, small_network: nn
     assert encoder.facts["batch_size_reduced_to"] == 2
 
 
+def test_a_network_that_runs_out_of_memory_is_fed_half_and_its_features_are_the_same(
+    tmp_path: Path, small_network: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_file(small_network.state_dict(), tmp_path / "weights.safetensors")
+    settings = EncoderSettings(model=SMALL, weights=str(tmp_path / "weights.safetensors"))
+    encoder = load_encoder("mine", settings, "cpu")
+    assert isinstance(encoder, NetworkEncoder)
+    patches = np.stack([encoder.prepare(tissue(50, 50, n)) for n in range(7)])
+    whole = encoder.encode(patches)
+    sizes: list[int] = []
+
+    def hold_at_most_two(_: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        sizes.append(len(inputs[0]))
+        if len(inputs[0]) > 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    encoder._network.register_forward_pre_hook(hold_at_most_two)
+    np.testing.assert_allclose(encoder.encode(patches), whole, rtol=1e-5, atol=1e-6)
+    assert sizes == [7, 3, 1, 1, 1, 1, 1, 1, 1]
+    assert encoder.facts["batch_size_reduced_to"] == 1
+
+
 def test_an_encoder_is_described_by_its_record_and_the_content_of_its_checkpoint(tmp_path: Path) -> None:
     first, second = tmp_path / "a.pth", tmp_path / "b.pth"
     first.write_bytes(b"one")
