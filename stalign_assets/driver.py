@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from stalign_assets.full_disk import naming_full_disk
 from stalign_assets.locking import using_store
-from stalign_assets.planning import assets_of_scope, plan
+from stalign_assets.planning import assets_of_scope, is_stale, plan, plan_by_keys
 from stalign_assets.platform.executors.reach import reaching_cluster
 from stalign_assets.platform.tables_asset import METRICS_TABLES
 from stalign_assets.recipes.graph import SCOPES, recipes_of
@@ -64,9 +64,9 @@ class Request:
 def bring_up_to_date(request: Request, console: Console | None = None) -> Report:
     """Run what the request asks for and is not up to date, and show it on `console`.
 
-    A donor or variant that fails stops nothing of the others, but the cohort is not integrated while samples of a
-    donor could not be read or are not up to date: it says so. A donor whose samples fail a check is left out of the
-    cohort, and named.
+    A donor or variant that fails stops nothing of the others. A donor whose samples fail a check, or cannot be read,
+    is left out of the cohort, and named. Where samples failed for another reason, such as missing weights or a full
+    disk, or are not up to date, the cohort is not integrated: it says so.
 
     Raises
     ------
@@ -148,15 +148,17 @@ class _Driver:
         if problems is None and not self._has_work(assets, donor, f"donor {donor}"):
             return
         outcome = self._start(assets, donor)
-        if not outcome.success:
-            problems = self._verdict(donor)
-            # A verdict of an earlier run says nothing where the samples cannot be read now.
-            if problems is None or any(fault.by_user for fault in outcome.faults):
-                self._keep_faults(outcome)
-                if not outcome.faults or any(_of_samples(fault) for fault in outcome.faults):
-                    self.donors_at_fault.append(donor)
-            else:
-                self.console.fault(f"donor {donor} is left out: {problems}")
+        if outcome.success:
+            return
+        problems = self._verdict(donor)
+        # A verdict of an earlier run says nothing where the samples cannot be read now.
+        if problems is not None and not any(fault.by_user for fault in outcome.faults):
+            self.console.fault(f"donor {donor} is left out: {problems}")
+            return
+        self._keep_faults(outcome)
+        of_samples = not outcome.faults or any(_of_samples(fault) for fault in outcome.faults)
+        if of_samples and not self._is_refused(donor):
+            self.donors_at_fault.append(donor)
 
     def _run_cohort(self) -> None:
         if self.donors_at_fault:
@@ -187,17 +189,23 @@ class _Driver:
     def _leave_out(self, donors: tuple[str, ...]) -> bool:
         """Name the donors whose samples fail their checks; that none is left is an error."""
         try:
-            _, self.report.donors_left_out = accepted_donors(self.study, donors)
+            _, self.report.donors_left_out = accepted_donors(self.study, self.recipes, donors)
         except StalignError as error:
-            self.report.bad_input.append(error.line)
+            # Where runs above have told why, "no donor is left" adds nothing.
+            if self.report.success:
+                self.report.bad_input.append(error.line)
             return False
         return True
 
     def _is_stale(self, donor: str) -> bool:
-        """Whether samples of a donor have work to do, other than work that its checks forbid."""
+        """Whether samples of a donor have work to do, other than work that its checks or its files forbid."""
         steps = plan(self.study, self.recipes, self.samples, donor)
-        has_work = {step.asset for step in steps if step.has_work}
-        return RAW in has_work or (bool(has_work) and self._verdict(donor) is None)
+        return is_stale(steps, fails_checks=self._verdict(donor) is not None)
+
+    def _is_refused(self, donor: str) -> bool:
+        """Whether something cannot be made of the donor's files, so that the cohort goes on without it."""
+        steps = plan_by_keys(self.study, self.recipes, self.samples, donor)
+        return any(step.state == "refused" for step in steps)
 
     def _has_metrics(self) -> bool:
         """Whether there is anything that tables could tell."""

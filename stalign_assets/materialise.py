@@ -6,7 +6,7 @@ import json
 import platform
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from stalign_assets.full_disk import naming_full_disk
 from stalign_assets.measure import Measure
 from stalign_assets.recipes.recipe import Recipe, Task
+from stalign_assets.refusing import noting_refusal
 from stalign_assets.study import UNFINISHED_FOLDER, Study
 from stalign_assets.wanted import Wanted, wanted
 from stalign_core.errors import ArtifactError, NewerArtifactError
@@ -44,10 +45,11 @@ _RECORDED_PACKAGES = (
 
 @dataclass(frozen=True)
 class Materialisation:
-    """An artifact, and whether it was there already."""
+    """An artifact, whether it was there already, and which donors are left out now, and why."""
 
     artifact: Artifact
     reused: bool
+    donors_left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,18 @@ class Step:
 def materialise(step: Step) -> Materialisation:
     """Make the artifact of the step's asset and partition the one in force.
 
+    What cannot be made of a donor's own files is noted in the store as refused: the cohort goes on without the donor.
+
     Raises
     ------
     StalignError
         If an input is missing or damaged, the data cannot stand, or the store cannot be written.
     """
+    with noting_refusal(step.study, step.recipes, step.recipe, step.partition):
+        return _materialise(step)
+
+
+def _materialise(step: Step) -> Materialisation:
     study = step.study
     want = wanted(study, step.recipes, step.recipe, step.partition)
     found = whole_artifact(study, step.recipe, step.partition, want.input_key, step.say)
@@ -80,11 +89,11 @@ def materialise(step: Step) -> Materialisation:
         found = whole_artifact(study, step.recipe, step.partition, want.input_key, step.say)
     if found is not None:
         study.store.point(found)
-        return Materialisation(found, reused=True)
+        return Materialisation(found, True, want.donors_left_out)
     with naming_full_disk(f"store {study.store.base}", "what was computed could not be kept"):
         artifact = _compute(step, want)
         study.store.point(artifact)
-    return Materialisation(artifact, reused=False)
+    return Materialisation(artifact, False, want.donors_left_out)
 
 
 def whole_artifact(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from stalign_assets.recipes.drift import BASIS_DRIFT
 from stalign_assets.recipes.recipe import Recipe
+from stalign_assets.recipes.samples import RAW
 from stalign_assets.study import Study
 from stalign_assets.wanted import MissingInputError, wanted
 from stalign_core.errors import ArtifactError, StalignError
+from stalign_core.store import Artifact
+from stalign_core.store.fingerprints import UnknownFileError
+from stalign_core.store.refusals import Refusal, refusal_of
 from stalign_core.store.store import UNPARTITIONED
 
-State = Literal["up to date", "changed", "missing", "damaged", "waiting", "fault"]
+State = Literal["up to date", "changed", "missing", "damaged", "refused", "waiting", "fault"]
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,38 @@ class PlannedStep:
 
 
 def plan(study: Study, recipes: Mapping[str, Recipe], assets: Iterable[str], partition: str) -> list[PlannedStep]:
-    """Plan `assets`, in dependency order, for one donor or for the cohort (`UNPARTITIONED`).
+    """Plan `assets`, in dependency order, for one donor or for the cohort (`UNPARTITIONED`); every file is verified.
 
     An asset whose inputs have work is `waiting`: whether it must be computed shows only once they are there.
     """
+    return _plan(study, recipes, assets, partition, _verified_state_of)
+
+
+def plan_by_keys(
+    study: Study, recipes: Mapping[str, Recipe], assets: Iterable[str], partition: str
+) -> list[PlannedStep]:
+    """The same, told by input keys alone: quick enough to be asked every minute, and blind to damaged files."""
+    return _plan(study, recipes, assets, partition, _state_of)
+
+
+def is_stale(steps: Iterable[PlannedStep], fails_checks: bool) -> bool:
+    """Whether the planned assets of a donor's samples have work that a run can do.
+
+    What was refused stays so until something of it changes; of samples that fail their checks only the reading counts.
+    """
+    busy = {step.asset: step.state for step in steps if step.has_work}
+    if "refused" in busy.values():
+        return False
+    return RAW in busy if fails_checks else bool(busy)
+
+
+def _plan(
+    study: Study,
+    recipes: Mapping[str, Recipe],
+    assets: Iterable[str],
+    partition: str,
+    state_of: Callable[[Study, Mapping[str, Recipe], Recipe, str], PlannedStep],
+) -> list[PlannedStep]:
     steps: dict[str, PlannedStep] = {}
     for asset in assets:
         recipe = recipes[asset]
@@ -44,7 +76,7 @@ def plan(study: Study, recipes: Mapping[str, Recipe], assets: Iterable[str], par
         if busy:
             steps[asset] = PlannedStep(asset, partition, "waiting", f"for {busy[0]}")
         else:
-            steps[asset] = _state_of(study, recipes, recipe, partition)
+            steps[asset] = state_of(study, recipes, recipe, partition)
     return list(steps.values())
 
 
@@ -67,7 +99,7 @@ def _samples_of_variants(recipes: Mapping[str, Recipe], variants: set[str]) -> l
     return [
         asset
         for asset, recipe in recipes.items()
-        if recipe.group == "samples" and (asset in needed or len(recipe.path) == 1)
+        if recipe.is_of_samples and (asset in needed or len(recipe.path) == 1)
     ]
 
 
@@ -110,25 +142,51 @@ class Freshness:
             return False
         if current is None or current.manifest.input_key != want.input_key:
             return False
+        if self._recipes[asset].is_of_samples and refusal_of(self._study.store, asset, partition) is not None:
+            return False
         return all(self.holds(upstream, of) for upstream, artifacts in want.inputs.items() for of in artifacts)
 
 
+def _verified_state_of(study: Study, recipes: Mapping[str, Recipe], recipe: Recipe, partition: str) -> PlannedStep:
+    step = _state_of(study, recipes, recipe, partition)
+    if step.has_work:
+        return step
+    try:
+        current = study.store.current(recipe.asset, partition)
+        if current is not None:
+            current.verify()
+    except ArtifactError as error:
+        return PlannedStep(recipe.asset, partition, "damaged", error.line)
+    return step
+
+
 def _state_of(study: Study, recipes: Mapping[str, Recipe], recipe: Recipe, partition: str) -> PlannedStep:
+    refusal = refusal_of(study.store, recipe.asset, partition) if recipe.is_of_samples else None
     try:
         want = wanted(study, recipes, recipe, partition)
         current = study.store.current(recipe.asset, partition)
-        if current is None:
-            return PlannedStep(recipe.asset, partition, "missing")
-        if current.manifest.input_key != want.input_key:
-            return PlannedStep(recipe.asset, partition, "changed", "inputs, settings or code changed")
-        current.verify()
     except ArtifactError as error:
         return PlannedStep(recipe.asset, partition, "damaged", error.line)
     except MissingInputError as error:
         return PlannedStep(recipe.asset, partition, "waiting", error.line)
     except StalignError as error:
-        return PlannedStep(recipe.asset, partition, "fault", error.line)
-    return PlannedStep(recipe.asset, partition, "up to date")
+        if refusal is not None and not refusal.input_key:
+            return PlannedStep(recipe.asset, partition, "refused", refusal.line)
+        state: State = "changed" if isinstance(error, UnknownFileError) else "fault"
+        return PlannedStep(recipe.asset, partition, state, error.line)
+    return PlannedStep(recipe.asset, partition, *_compared(want.input_key, current, refusal))
+
+
+def _compared(wanted_key: str, current: Artifact | None, refusal: Refusal | None) -> tuple[State, str]:
+    """How what there is stands to what is wanted: state and reason."""
+    if refusal is not None and refusal.input_key == wanted_key:
+        return "refused", refusal.line
+    if current is None:
+        return "missing", ""
+    # A refusal of other inputs stands until a run has found those of now to be well.
+    if refusal is not None or current.manifest.input_key != wanted_key:
+        return "changed", "inputs, settings or code changed"
+    return "up to date", ""
 
 
 def plan_study(study: Study, recipes: Mapping[str, Recipe]) -> dict[str, list[PlannedStep]]:

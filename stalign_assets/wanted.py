@@ -6,15 +6,17 @@ One function serves materialisation, planning and audit, so that they cannot dis
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from stalign_assets.recipes.recipe import Input, KeyContext, Recipe
+from stalign_assets.recipes.samples import RAW
 from stalign_assets.study import Study
 from stalign_core.errors import ArtifactError, StudyError
 from stalign_core.store import Artifact, InputRecord, SourceRecord
 from stalign_core.store.hashing import canonical_json, digest
+from stalign_core.store.refusals import refusal_of
 from stalign_core.store.store import UNPARTITIONED
 
 
@@ -52,7 +54,7 @@ def wanted(
     ArtifactError
         If the pointer or manifest of an input is damaged.
     """
-    donors, left_out = _donors_of(study, recipe, partition)
+    donors, left_out = _donors_of(study, recipes, recipe, partition)
     inputs = {
         declared.asset: _artifacts_of(study, recipes[declared.asset], recipe, donors) for declared in recipe.inputs
     }
@@ -89,6 +91,38 @@ def wanted(
     )
 
 
+def joint_key(study: Study, recipes: Mapping[str, Recipe], assets: Sequence[str], partition: str) -> str:
+    """One key for `assets` together: it follows from all that they are made from, and from nothing that they make.
+
+    Unlike input keys it can be told before any of them is there, so that it names a state that is still to be reached.
+
+    Raises
+    ------
+    MissingInputError
+        If something that they are made from has no artifact yet.
+    StudyError
+        If no donor is left.
+    """
+    own = set(assets)
+    donors, _ = _donors_of(study, recipes, recipes[assets[0]], partition)
+    outside: dict[str, dict[str, Artifact]] = {}
+    material = []
+    for asset in assets:
+        recipe = recipes[asset]
+        read = [declared for declared in recipe.inputs if declared.asset not in own]
+        for declared in read:
+            if declared.asset not in outside:
+                outside[declared.asset] = _artifacts_of(study, recipes[declared.asset], recipe, donors)
+        used = [
+            [declared.asset, of, artifact.used_hash(declared.files)]
+            for declared in read
+            for of, artifact in outside[declared.asset].items()
+        ]
+        settings = dict(recipe.settings(KeyContext(study, partition, donors, outside)))
+        material.append([asset, recipe.code_version, used, settings, study.settings.seed if recipe.seeded else 0])
+    return digest({"partition": partition, "donors": donors, "made_from": material})
+
+
 def _may_freeze(study: Study, recipe: Recipe) -> bool:
     return recipe.freezable and study.settings.incremental.freeze_bases
 
@@ -119,10 +153,10 @@ def _frozen_artifact(
     return held
 
 
-def accepted_donors(study: Study, donors: tuple[str, ...] | None = None) -> tuple[tuple[str, ...], dict[str, str]]:
+def accepted_donors(
+    study: Study, recipes: Mapping[str, Recipe], donors: tuple[str, ...] | None = None
+) -> tuple[tuple[str, ...], dict[str, str]]:
     """Donors of the sheet, or of `donors`, that can take part, and those left out with the reason.
-
-    A donor is left out while a check of its raw samples fails.
 
     Raises
     ------
@@ -133,16 +167,15 @@ def accepted_donors(study: Study, donors: tuple[str, ...] | None = None) -> tupl
     """
     accepted, left_out = [], {}
     for donor in donors or study.cohort.donors:
-        raw = study.store.current("raw_samples", donor)
-        if raw is None:
+        reason = reason_left_out(study, recipes, donor)
+        if reason is not None:
+            left_out[donor] = reason
+        elif study.store.current(RAW, donor) is None:
             raise MissingInputError(
                 f"donor {donor}",
-                "has no raw_samples yet",
+                f"has no {RAW} yet",
                 remedy=f"run 'stalign run STUDY --donors {donor}' or materialise its partition first",
             )
-        problems = raw.manifest.summary.get("problems", [])
-        if problems:
-            left_out[donor] = "; ".join(problems)
         else:
             accepted.append(donor)
     if not accepted:
@@ -154,7 +187,20 @@ def accepted_donors(study: Study, donors: tuple[str, ...] | None = None) -> tupl
     return tuple(accepted), left_out
 
 
-def _donors_of(study: Study, recipe: Recipe, partition: str) -> tuple[tuple[str, ...], dict[str, str]]:
+def reason_left_out(study: Study, recipes: Mapping[str, Recipe], donor: str) -> str | None:
+    """Why a donor takes no part in the cohort: a check of its raw samples fails, or its files cannot be used."""
+    for asset, recipe in recipes.items():
+        refusal = refusal_of(study.store, asset, donor) if recipe.is_of_samples else None
+        if refusal is not None:
+            return refusal.line
+    raw = study.store.current(RAW, donor)
+    problems = [] if raw is None else raw.manifest.summary.get("problems", [])
+    return "; ".join(problems) or None
+
+
+def _donors_of(
+    study: Study, recipes: Mapping[str, Recipe], recipe: Recipe, partition: str
+) -> tuple[tuple[str, ...], dict[str, str]]:
     if recipe.partitioning == "donor":
         if partition not in study.cohort.donors:
             raise StudyError(
@@ -163,7 +209,9 @@ def _donors_of(study: Study, recipe: Recipe, partition: str) -> tuple[tuple[str,
                 expected="one of " + ", ".join(study.cohort.donors),
             )
         return (partition,), {}
-    return accepted_donors(study)
+    accepted, left_out = accepted_donors(study, recipes)
+    retired = dict.fromkeys(study.cohort.retired_donors, f"is retired in {study.cohort.sheet.name}")
+    return accepted, {**left_out, **retired}
 
 
 def _artifacts_of(study: Study, upstream: Recipe, recipe: Recipe, donors: tuple[str, ...]) -> dict[str, Artifact]:

@@ -16,9 +16,11 @@ _MEGABYTE: Final = 1e6
 
 
 def metadata_of(materialisation: Materialisation) -> dict[str, dg.MetadataValue]:
-    """Metadata of a materialisation, made from its artifact's manifest alone, so that reuse shows the same.
+    """Metadata of a materialisation, made from its artifact's manifest, so that reuse shows the same.
 
-    The UI keeps their order: what was found comes first, then pictures, cost, and last what proves it all.
+    The donors left out are those of now: one that came and failed its checks changes nothing of the artifact, and is
+    named all the same. The UI keeps their order: what was found comes first, then pictures, cost, and last what proves
+    it all.
     """
     artifact = materialisation.artifact
     manifest = artifact.manifest
@@ -33,8 +35,8 @@ def metadata_of(materialisation: Materialisation) -> dict[str, dg.MetadataValue]
     metadata["peak_memory_mb"] = dg.MetadataValue.float(round(manifest.peak_memory_bytes / _MEGABYTE, 1))
     metadata["memory_at_start_mb"] = dg.MetadataValue.float(round(manifest.memory_at_start_bytes / _MEGABYTE, 1))
     metadata["donors"] = dg.MetadataValue.text(", ".join(manifest.donors))
-    if manifest.donors_left_out:
-        metadata["donors_left_out"] = dg.MetadataValue.json(manifest.donors_left_out)
+    if materialisation.donors_left_out:
+        metadata["donors_left_out"] = dg.MetadataValue.json(dict(materialisation.donors_left_out))
     metadata |= {name: value for name, value in found.items() if name not in numbers}
     metadata |= files
     metadata["folder"] = dg.MetadataValue.path(str(artifact.folder))

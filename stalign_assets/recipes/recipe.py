@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from stalign_core.progress import Progress
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from stalign_core.store import Artifact, ArtifactBuilder
 
 Partitioning = Literal["donor", "none"]
+
+SAMPLES_GROUP: Final = "samples"
+"""Group of the assets that are made of a donor's own files."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,13 @@ class Task:
         self.say(f"warning: {line}")
 
 
+def warn_of_reduced_batch(task: Task, asked: int, reduced_to: int | None) -> None:
+    """Say, and keep with the artifact, that the memory of a GPU did not hold the batches that were asked for."""
+    if reduced_to is not None:
+        task.warn(f"GPU memory did not hold batches of {asked}; they were reduced to {reduced_to}")
+        task.builder.summary["batch_size_reduced_to"] = reduced_to
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One asset.
@@ -158,6 +168,11 @@ class Recipe:
     def path(self) -> list[str]:
         """Parts of the asset's key."""
         return self.asset.split("/")
+
+    @property
+    def is_of_samples(self) -> bool:
+        """Whether it is made of a donor's own files, for the cohort to read."""
+        return self.group == SAMPLES_GROUP
 
 
 def no_settings(_: KeyContext) -> Mapping[str, Any]:

@@ -5,12 +5,21 @@ Within a donor each section is a part with its own key, so that a new section co
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from stalign_assets.recipes.recipe import Input, KeyContext, Recipe, SourceFile, Task, no_settings
+from stalign_assets.recipes.recipe import (
+    SAMPLES_GROUP,
+    Input,
+    KeyContext,
+    Recipe,
+    SourceFile,
+    Task,
+    no_settings,
+    warn_of_reduced_batch,
+)
 from stalign_assets.rows import samples_of
 from stalign_core.errors import EncoderError, ImageError
 
@@ -20,7 +29,6 @@ if TYPE_CHECKING:
     from stalign_core.settings import Settings
     from stalign_core.store import Artifact
 
-GROUP: Final = "samples"
 RAW: Final = "raw_samples"
 STATISTICS: Final = "gene_statistics"
 GRIDS: Final = "spot_grids"
@@ -33,12 +41,14 @@ _GRIDS_VERSION: Final = 2
 _MORPHOLOGY_VERSION: Final = 1
 _EXTERNAL_VERSION: Final = 1
 
+_EXTERNAL_ROLE: Final = "external"
+
 
 def sample_recipes(settings: Settings) -> Iterator[Recipe]:
     """Recipes of the group `samples`."""
     yield Recipe(
         asset=RAW,
-        group=GROUP,
+        group=SAMPLES_GROUP,
         description="Counts, positions and labels of a donor's sections, read from raw files and checked.",
         partitioning="donor",
         code_version=_RAW_VERSION,
@@ -50,7 +60,7 @@ def sample_recipes(settings: Settings) -> Iterator[Recipe]:
     )
     yield Recipe(
         asset=STATISTICS,
-        group=GROUP,
+        group=SAMPLES_GROUP,
         description="Histogram of each gene's counts per section: all that the choice of a gene panel needs.",
         partitioning="donor",
         code_version=_STATISTICS_VERSION,
@@ -61,7 +71,7 @@ def sample_recipes(settings: Settings) -> Iterator[Recipe]:
     )
     yield Recipe(
         asset=GRIDS,
-        group=GROUP,
+        group=SAMPLES_GROUP,
         description="Lattice cell and isotropic position of each spot: neighbourhoods follow from them.",
         partitioning="donor",
         code_version=_GRIDS_VERSION,
@@ -73,7 +83,7 @@ def sample_recipes(settings: Settings) -> Iterator[Recipe]:
     for encoder in used_encoders(settings):
         yield Recipe(
             asset=f"{MORPHOLOGY}/{encoder}",
-            group=GROUP,
+            group=SAMPLES_GROUP,
             description=f"Vector of each spot's H&E patch by encoder '{encoder}'.",
             partitioning="donor",
             code_version=_MORPHOLOGY_VERSION,
@@ -86,7 +96,7 @@ def sample_recipes(settings: Settings) -> Iterator[Recipe]:
     for representation in used_representations(settings):
         yield Recipe(
             asset=f"{EXTERNAL}/{representation}",
-            group=GROUP,
+            group=SAMPLES_GROUP,
             description=f"Expression embedding '{representation}', computed elsewhere and read here.",
             partitioning="donor",
             code_version=_EXTERNAL_VERSION,
@@ -234,7 +244,7 @@ def _morphology_settings(encoder: str, context: KeyContext) -> Mapping[str, Any]
 
     settings = context.settings
     chosen = settings.encoders[encoder]
-    weights = _weights_file(context.study, encoder)
+    weights = weights_file(context.study, encoder)
     return {
         "encoder": record_of(chosen.model, f"encoders.{encoder}.model").to_dict(),
         # Absent where none is asked for: weights of which only the hub is known keep the keys that they always had.
@@ -244,7 +254,7 @@ def _morphology_settings(encoder: str, context: KeyContext) -> Mapping[str, Any]
     }
 
 
-def _weights_file(study: Study, encoder: str) -> Path | None:
+def weights_file(study: Study, encoder: str) -> Path | None:
     """The encoder's local checkpoint, given relative to the study folder or absolute."""
     named = study.settings.encoders[encoder].weights
     if named is None:
@@ -261,7 +271,7 @@ def _embed_morphology(encoder: str, task: Task) -> None:
 
     raw = task.one(RAW)
     settings = task.settings
-    weights = _weights_file(task.study, encoder)
+    weights = weights_file(task.study, encoder)
     chosen = settings.encoders[encoder].model_copy(update={"weights": str(weights) if weights else None})
     loaded = cache(lambda: load_encoder(encoder, chosen, settings.morphology.device))
     facts: dict[str, Any] = {}
@@ -286,12 +296,22 @@ def _embed_morphology(encoder: str, task: Task) -> None:
             task.builder.write_note(f"{sample}.facts.json", embedding.facts, part=sample)
             task.builder.write_json(f"{sample}.observed.json", int(embedding.observed.sum()), part=sample)
         facts[sample] = task.builder.read_json(f"{sample}.facts.json")
+        warn_of_reduced_batch(task, settings.morphology.batch_size, facts[sample].get("batch_size_reduced_to"))
         n_observed += task.builder.read_json(f"{sample}.observed.json")
     task.builder.summary.update(
         n_spots=raw.manifest.summary["n_spots"],
         n_spots_without_morphology=raw.manifest.summary["n_spots"] - n_observed,
         encoder=facts,
+        **_device_of(facts.values()),
     )
+
+
+def _device_of(facts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Where the sections with an image were encoded, and the most memory of a GPU that one of them took."""
+    encoded = [each for each in facts if "device" in each]
+    found = {name: each[name] for each in encoded for name in ("device", "precision", "device_name") if name in each}
+    peaks = [each["device_peak_memory_mb"] for each in encoded if "device_peak_memory_mb" in each]
+    return {**found, "device_peak_memory_mb": max(peaks)} if peaks else found
 
 
 def _image_path(task: Task, name: str, sha256: str) -> str:
@@ -318,7 +338,7 @@ def _external_sources(representation: str, study: Study, donor: str) -> Sequence
 
     settings = study.settings.representations[representation]
     return [
-        SourceFile(sample.sample, "external", representation_file(sample, settings))
+        SourceFile(sample.sample, _EXTERNAL_ROLE, representation_file(sample, settings))
         for sample in study.cohort.samples_of(donor)
     ]
 
@@ -330,9 +350,12 @@ def _read_external(representation: str, task: Task) -> None:
     settings = task.settings.representations[representation]
     samples = {sample.sample: sample for sample in task.study.cohort.samples_of(task.partition)}
     for name in samples_of(raw):
+        made_of = {"source": task.source_hashes[f"{name}/{_EXTERNAL_ROLE}"], "settings": task.key_settings}
+        if task.builder.reuse_part(name, {**_part_key(raw, _EXTERNAL_VERSION, f"{name}.spots.parquet"), **made_of}):
+            continue
         barcodes = raw.table(f"{name}.spots.parquet")["barcode"].to_numpy(dtype=object)
         features = read_external_representation(samples[name], settings, barcodes.tolist())
-        task.builder.write_arrays(f"{name}.safetensors", {"features": features})
+        task.builder.write_arrays(f"{name}.safetensors", {"features": features}, part=name)
     task.builder.summary["n_samples"] = len(samples)
 
 
