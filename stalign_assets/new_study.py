@@ -24,14 +24,22 @@ telemetry:
 nux:
   enabled: false
 # A pool without a limit of its own lets one step at a time in; the limit of pool 'gpu' follows study.toml.
+# Of the runs that nobody asked for by hand, one is at work at a time.
 concurrency:
+  runs:
+    tag_concurrency_limits:
+      - key: stalign/unattended
+        limit: 1
   pools:
     default_limit: 1
     granularity: op
-# Slots of a killed run are freed, and a run whose process is gone does not stay 'started' for ever.
+# Slots of a killed run are freed, and a run whose process is gone does not stay 'started' for ever: a week is the
+# most that a run may last, and unattended ones as long as study.toml says.
 run_monitoring:
   enabled: true
   free_slots_after_run_end_seconds: 60
+  max_runtime_seconds: 604800
+  poll_interval_seconds: 60
 run_retries:
   enabled: true
   retry_on_asset_or_op_failure: false

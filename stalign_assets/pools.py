@@ -12,10 +12,19 @@ from stalign_assets.processes import HOST_TAG, PROCESS_TAG, is_gone
 if TYPE_CHECKING:
     import dagster as dg
 
+    from stalign_core.settings import ExecutionSettings
+
 GPU_POOL: Final = "gpu"
 DUCKDB_POOL: Final = "duckdb"
 
 _LOOK_EVERY_SECONDS: Final = 10.0
+
+
+def set_gpu_limit(instance: dg.DagsterInstance, execution: ExecutionSettings) -> None:
+    """Let as many steps of the pool `gpu` in as the settings say; what holds a slot already keeps it."""
+    limits = {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits()}
+    if limits.get(GPU_POOL) != execution.gpu_limit:
+        instance.event_log_storage.set_concurrency_slots(GPU_POOL, execution.gpu_limit)
 
 
 def free_dead_slots(instance: dg.DagsterInstance) -> None:
@@ -80,7 +89,14 @@ def _end_dead_runs(instance: dg.DagsterInstance) -> None:
     """Mark runs of this machine failed whose process is gone, so that they hold no pool and block no schedule."""
     import dagster as dg
 
-    unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
+    unfinished = dg.RunsFilter(
+        statuses=[
+            dg.DagsterRunStatus.NOT_STARTED,
+            dg.DagsterRunStatus.STARTING,
+            dg.DagsterRunStatus.STARTED,
+            dg.DagsterRunStatus.CANCELING,
+        ]
+    )
     for run in instance.get_runs(filters=unfinished):
         if is_gone(run.tags):
             instance.report_run_failed(run, message="its process is gone")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from stalign_assets.following import Follower
 from stalign_assets.platform.executors.assembly import instance_overrides
 from stalign_assets.platform.partitions import register_donors
-from stalign_assets.pools import GPU_POOL, free_dead_slots, telling_of_waits
+from stalign_assets.pools import free_dead_slots, set_gpu_limit, telling_of_waits
 from stalign_assets.processes import own_tags
 from stalign_assets.reporting import Console
 from stalign_core.settings import parse_settings
@@ -66,7 +66,7 @@ def open_instance(study: Study) -> dg.DagsterInstance:
 def prepare_instance(instance: dg.DagsterInstance, study: Study) -> None:
     """Register donors, set the pool's limit, and free what dead processes still hold: pools and staging folders."""
     register_donors(instance, study.cohort.donors)
-    instance.event_log_storage.set_concurrency_slots(GPU_POOL, study.settings.execution.gpu_limit)
+    set_gpu_limit(instance, study.settings.execution)
     free_dead_slots(instance)
     study.store.sweep_staging()
 

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 import dagster as dg
 
 from stalign_assets.platform.assets import asset_of
+from stalign_assets.platform.automation.new_samples import new_samples_sensor
+from stalign_assets.platform.automation.nightly import nightly_schedule
+from stalign_assets.platform.automation.tables import tables_sensor
 from stalign_assets.platform.checks import check_of, rules_of
 from stalign_assets.platform.executors.assembly import executor_of
 from stalign_assets.platform.resources import StudyResource
@@ -21,7 +24,7 @@ def build_definitions(
     """Definitions for a study with these settings; the graph follows its encoders, representations and variants."""
     settings = settings or Settings()
     recipes = recipes_of(settings)
-    execution = settings.execution
+    execution, automation = settings.execution, settings.automation
     return dg.Definitions(
         assets=[
             *(asset_of(recipe, recipes, execution) for recipe in recipes.values()),
@@ -31,6 +34,8 @@ def build_definitions(
             *(check_of(recipe, rule) for recipe in recipes.values() for rule in rules_of(recipe)),
             tables_check(recipes),
         ],
+        sensors=[new_samples_sensor(automation, recipes), tables_sensor(automation, recipes)],
+        schedules=[nightly_schedule(automation, recipes)] if automation.integrate_at else [],
         resources={"study": StudyResource(), **(resources or {})},
         executor=executor_of(execution),
     )

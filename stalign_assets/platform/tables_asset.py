@@ -13,16 +13,19 @@ from stalign_assets.platform.checks import STEPS
 from stalign_assets.platform.executors.tags import op_tags_of
 from stalign_assets.platform.resources import StudyResource
 from stalign_assets.pools import DUCKDB_POOL
-from stalign_assets.recipes.graph import recipes_of
+from stalign_assets.recipes.graph import SCOPES, recipes_of
 from stalign_assets.recipes.recipe import Recipe
+from stalign_assets.results.headline import write_domain_tables
 from stalign_assets.results.tables import TABLES_VERSION, connect, rebuild_tables
+from stalign_assets.study import Study
+from stalign_assets.wanted import reason_left_out
 from stalign_core.settings import ExecutionSettings
 
 METRICS_TABLES: Final = "metrics_tables"
 
 
 def tables_asset(recipes: Mapping[str, Recipe], execution: ExecutionSettings) -> dg.AssetsDefinition:
-    """The asset that rebuilds ``metrics.duckdb`` from every metrics artifact in force."""
+    """The asset that rebuilds ``metrics.duckdb`` from every metrics artifact in force, and the tables of domains."""
 
     @dg.asset(
         key=METRICS_TABLES,
@@ -30,7 +33,7 @@ def tables_asset(recipes: Mapping[str, Recipe], execution: ExecutionSettings) ->
             recipe.path for recipe in recipes.values() if recipe.variant is not None and recipe.path[-1] == "metrics"
         ],
         group_name="results",
-        description="metrics.duckdb: metrics, samples, domains and lineage as SQL tables.",
+        description="metrics.duckdb: metrics, samples, domains and lineage as SQL tables; reports/domains_*.csv.",
         code_version=str(TABLES_VERSION),
         pool=DUCKDB_POOL,
         op_tags=op_tags_of(DUCKDB_POOL, execution),
@@ -41,7 +44,9 @@ def tables_asset(recipes: Mapping[str, Recipe], execution: ExecutionSettings) ->
             opened = study.of_run(context.run_id)
             watcher = reporting.watch(METRICS_TABLES, "", context.log.info)
             with using_store(opened, watcher.say):
-                built = rebuild_tables(opened, recipes_of(opened.settings))
+                known = recipes_of(opened.settings)
+                built = rebuild_tables(opened, known)
+            write_domain_tables(opened, SCOPES, tuple(opened.settings.variants), _donors_told(opened, known))
             for line in built.left_out:
                 watcher.say(f"warning: {line}; it is left out of the tables")
             watcher.said_done(f"{METRICS_TABLES}: {'reused' if built.reused else 'rebuilt'}")
@@ -56,6 +61,11 @@ def tables_asset(recipes: Mapping[str, Recipe], execution: ExecutionSettings) ->
         )
 
     return metrics_tables
+
+
+def _donors_told(study: Study, recipes: Mapping[str, Recipe]) -> tuple[str, ...]:
+    """Donors whose domains the tables of domains hold: those that are not left out."""
+    return tuple(donor for donor in study.cohort.donors if reason_left_out(study, recipes, donor) is None)
 
 
 def tables_check(recipes: Mapping[str, Recipe]) -> dg.AssetChecksDefinition:

@@ -25,7 +25,7 @@ class Fingerprints:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._known: dict[str, list[object]] = self._load()
-        self._changed = False
+        self._new: dict[str, list[object]] = {}
 
     def record(self, source: Path) -> SourceRecord:
         """Path, size and SHA-256 of a raw file, or of a folder: of the names and hashes of all files below it.
@@ -43,23 +43,24 @@ class Fingerprints:
             hashes = canonical_json({name: record.sha256 for name, record in records.items()})
             size = sum(record.size for record in records.values())
             record = SourceRecord(str(source), size, hashlib.sha256(hashes.encode()).hexdigest())
-        if self._changed:
+        if self._new:
             self._save()
         return record
 
     def _record_file(self, file: Path) -> SourceRecord:
         try:
-            status = file.stat()
-            stamp = [status.st_size, status.st_mtime_ns, status.st_ino]
+            stamp = _stamp(file)
             known = self._known.get(str(file))
             if known is not None and known[:3] == stamp:
-                return SourceRecord(str(file), status.st_size, str(known[3]))
-            sha256 = file_sha256(file)
+                return SourceRecord(str(file), stamp[0], str(known[3]))
+            sha256 = self._hash(file)
         except OSError as error:
             raise InputDataError(str(file), f"cannot be read ({error.strerror})") from None
-        self._known[str(file)] = [*stamp, sha256]
-        self._changed = True
-        return SourceRecord(str(file), status.st_size, sha256)
+        self._known[str(file)] = self._new[str(file)] = [*stamp, sha256]
+        return SourceRecord(str(file), stamp[0], sha256)
+
+    def _hash(self, file: Path) -> str:
+        return file_sha256(file)
 
     def _load(self) -> dict[str, list[object]]:
         try:
@@ -69,11 +70,44 @@ class Fingerprints:
         return known if isinstance(known, dict) else {}
 
     def _save(self) -> None:
+        """Add what is known to what others have saved meanwhile; what two save at the same moment is hashed again."""
         temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.{uuid.uuid4().hex}")
+        self._known = {**self._load(), **self._new}
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_text(json.dumps(self._known), encoding="utf-8")
             temporary.replace(self._path)
-            self._changed = False
+            self._new = {}
         except OSError:
             temporary.unlink(missing_ok=True)
+
+
+class UnknownFileError(InputDataError):
+    """Nothing is remembered of a file as it is now."""
+
+
+class KnownFingerprints(Fingerprints):
+    """Hashes that are remembered already: no file is read for one."""
+
+    def _hash(self, file: Path) -> str:
+        raise UnknownFileError(str(file), "is new or has changed")
+
+
+def stamp_of(source: Path) -> list[int] | str:
+    """Size, modification time in nanoseconds and inode of a file; of a folder a hash of them, of all files below it.
+
+    Of what cannot be looked at, the reason.
+    """
+    try:
+        if not source.is_dir():
+            return _stamp(source)
+        files = sorted(path for path in source.rglob("*") if path.is_file())
+        stamps = canonical_json({path.relative_to(source).as_posix(): _stamp(path) for path in files})
+    except OSError as error:
+        return str(error.strerror)
+    return hashlib.sha256(stamps.encode()).hexdigest()
+
+
+def _stamp(file: Path) -> list[int]:
+    status = file.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ino]

@@ -21,6 +21,8 @@ TINY_SETTINGS = {
     "aestetik": {"epochs": 2},
     "variants": {"uncorrected": {"correction": "uncorrected"}, "harmony": {"correction": "harmony"}},
     "metrics": {"n_neighbors": 15},
+    # Nothing but what a test does itself; what happens unattended has tests of its own.
+    "automation": {"watch": False, "integrate_at": ""},
 }
 TINY_DESIGN = CohortDesign(
     n_donors=3,

@@ -1,7 +1,8 @@
 """The asset graph as Dagster sees it, against a reviewed snapshot, and what it promises of itself.
 
-A changed graph is a visible diff of ``snapshots/asset_graph.json``. After a change that is meant, renew the file with
-``STALIGN_RENEW_SNAPSHOTS=1 .venv/bin/python -m pytest tests/assets/test_definitions.py`` and read its diff.
+A changed graph is a visible diff of ``snapshots/asset_graph.json``, changed sensors and schedules one of
+``snapshots/automation.json``. After a change that is meant, renew the files with
+``STALIGN_RENEW_SNAPSHOTS=1 .venv/bin/python -m pytest tests/assets/test_definitions.py`` and read their diff.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from tests.assets.conftest import two_donor_sheet
 
 ROOT = Path(__file__).resolve().parents[2]
 SNAPSHOT = Path(__file__).parent / "snapshots" / "asset_graph.json"
+AUTOMATION = Path(__file__).parent / "snapshots" / "automation.json"
 RENEW = "STALIGN_RENEW_SNAPSHOTS"
 
 
@@ -59,6 +61,36 @@ def described_graph(settings: Settings) -> dict[str, dict[str, Any]]:
     }
 
 
+def described_automation(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Sensors and schedules in words, by name."""
+    repository = build_definitions(settings=settings).get_repository_def()
+
+    def groups_of(job: str) -> list[str]:
+        keys = repository.get_job(job).asset_layer.executable_asset_keys
+        return sorted({repository.asset_graph.get(key).group_name for key in keys})
+
+    sensors = {
+        sensor.name: {
+            "kind": "sensor",
+            "status": sensor.default_status.value,
+            "seconds": sensor.minimum_interval_seconds,
+            "runs": groups_of(sensor.job_name),
+        }
+        for sensor in repository.sensor_defs
+    }
+    schedules = {
+        schedule.name: {
+            "kind": "schedule",
+            "status": schedule.default_status.value,
+            "cron": schedule.cron_schedule,
+            "timezone": schedule.execution_timezone,
+            "runs": groups_of(schedule.job_name),
+        }
+        for schedule in repository.schedule_defs
+    }
+    return {**sensors, **schedules}
+
+
 def _name_of(partitions: dg.PartitionsDefinition[Any] | None) -> str | None:
     return partitions.name if isinstance(partitions, dg.DynamicPartitionsDefinition) else None
 
@@ -75,6 +107,13 @@ def test_the_default_graph_is_the_reviewed_one(default_graph: dict[str, dict[str
     assert sorted(default_graph) == sorted(reviewed)
     for asset, described in default_graph.items():
         assert described == reviewed[asset], f"{asset} differs; if that is meant, set {RENEW}=1 to renew the snapshot"
+
+
+def test_what_happens_unattended_is_what_was_reviewed() -> None:
+    now = described_automation(Settings())
+    if os.environ.get(RENEW):
+        AUTOMATION.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+    assert now == json.loads(AUTOMATION.read_text(encoding="utf-8")), f"if that is meant, set {RENEW}=1"
 
 
 def test_every_asset_has_a_group_and_a_description_of_its_own() -> None:

@@ -1,0 +1,56 @@
+"""Whether the metrics tables are behind what was measured, and why they are not rebuilt now if they are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Final
+
+from stalign_assets.recipes.graph import recipes_of
+from stalign_assets.unattended.attempts import UNATTENDED_TAG, Wish, attempts_at, run_at_work
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from stalign_assets.study import Study
+
+TABLES_RUN: Final = "tables"
+_MOST_ATTEMPTS: Final = 3
+
+
+def decide_tables(
+    study: Study, instance: dg.DagsterInstance, unfinished: Collection[dg.DagsterRun], tables: str
+) -> Wish | str:
+    """The run that rebuilds the tables, or one line that says why there is none.
+
+    Parameters
+    ----------
+    unfinished
+        Runs at work.
+    tables
+        The asset of the tables.
+    """
+    measured = [
+        asset
+        for asset, recipe in recipes_of(study.settings).items()
+        if recipe.variant is not None and recipe.path[-1] == "metrics"
+    ]
+    latest = _latest_materialisation(instance, measured)
+    if latest == 0:
+        return "nothing was measured yet"
+    if _latest_materialisation(instance, [tables]) > latest:
+        return "the tables hold what was measured last"
+    if run_at_work(unfinished, [tables], None) is not None or any(UNATTENDED_TAG in run.tags for run in unfinished):
+        return "the tables wait for the runs at work"
+    state = f"{TABLES_RUN} {latest}"
+    n_attempts = attempts_at(instance, state)
+    if n_attempts == _MOST_ATTEMPTS:
+        return f"the tables failed {n_attempts} times; they are tried again when something new is measured"
+    return Wish(TABLES_RUN, (tables,), None, state, n_attempts + 1)
+
+
+def _latest_materialisation(instance: dg.DagsterInstance, assets: Collection[str]) -> int:
+    """Place in the event log of the last materialisation of any of these assets; 0 if there was none."""
+    import dagster as dg
+
+    records = instance.get_asset_records([dg.AssetKey(asset.split("/")) for asset in assets])
+    return max((record.asset_entry.last_materialization_storage_id or 0 for record in records), default=0)

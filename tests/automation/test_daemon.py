@@ -1,0 +1,91 @@
+"""A study that nobody looks after, with `dagster-daemon` running for real: files are dropped, and what follows is seen.
+
+One test, because each start of the daemon, and each run, costs ten seconds or more of imports.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+import pytest
+from dagster._core.scheduler.instigation import TickStatus
+
+from stalign_assets.results.tables import query
+from stalign_assets.settings_file import set_value
+from stalign_assets.unattended.attempts import PARTITION_TAG, STATE_TAG, UNATTENDED_TAG
+from tests.automation.conftest import Unattended
+from tests.automation.daemon import Daemon, daemon_at_work
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+PATIENCE = 300.0
+OWN = {"raw_samples", "gene_statistics", "spot_grids", "morphology_embeddings/texture"}
+DOMAINS = "cohort/uncorrected/domains"
+
+
+def runs_for(daemon: Daemon, purpose: str) -> list[dg.DagsterRun]:
+    """Unattended runs for a purpose, the oldest first."""
+    found = daemon.instance.get_runs(filters=dg.RunsFilter(tags={UNATTENDED_TAG: purpose}))
+    return sorted(found, key=lambda run: run.tags["dagster/run_key"])
+
+
+def ended(daemon: Daemon, purpose: str, number: int) -> dg.DagsterRun:
+    """The run for a purpose with this number, once it is over."""
+
+    def look() -> dg.DagsterRun | None:
+        runs = runs_for(daemon, purpose)
+        return runs[number] if len(runs) > number and runs[number].is_finished else None
+
+    return daemon.wait_for(f"the end of run {number} for {purpose}", look, PATIENCE)
+
+
+def test_samples_are_dropped_and_the_study_follows(unattended: Unattended) -> None:
+    settings = unattended.folder / "study.toml"
+    set_value(settings, "automation", "watch_seconds", 1)
+    set_value(settings, "automation", "integrate_at", "* * * * *")
+    sheet = unattended.folder / "samples.csv"
+    good = sheet.read_text()
+    with daemon_at_work(unattended.folder, unattended.instance) as daemon:
+        daemon.wait_for("a look", lambda: "every donor is up to date" in daemon.skips("new_samples"), PATIENCE)
+
+        sheet.write_text(good[: good.index("P02_S1") + 9])
+        daemon.wait_for("a line on the sheet", lambda: [s for s in daemon.skips("new_samples") if "row 3" in s], 60)
+        sheet.write_text(good)
+        donor = unattended.add_third()
+
+        # The first run for the donor is killed; the next look asks once more.
+        first = daemon.wait_for("a run", lambda: runs_for(daemon, "donor"), PATIENCE)[0]
+        assert donor in unattended.instance.get_dynamic_partitions("donors")
+        daemon.wait_for("its process", lambda: killed(daemon, first), 60)
+        assert ended(daemon, "donor", 0).status is dg.DagsterRunStatus.FAILURE
+        second = ended(daemon, "donor", 1)
+        assert second.status is dg.DagsterRunStatus.SUCCESS
+        assert first.tags[STATE_TAG] == second.tags[STATE_TAG]
+        assert {key.to_user_string() for key in second.asset_selection or ()} == OWN
+        assert second.tags[PARTITION_TAG] == donor
+
+        integrated = ended(daemon, "cohort", 0)
+        assert integrated.status is dg.DagsterRunStatus.SUCCESS
+        manifest = unattended.current(DOMAINS).manifest
+        assert (manifest.donors, manifest.run_id) == (("P01", "P02", donor), integrated.run_id)
+
+        assert ended(daemon, "tables", 0).status is dg.DagsterRunStatus.SUCCESS
+        told = query(unattended.study.metrics_path, "select distinct donor from domains where scope = 'cohort'")
+        assert set(told["donor"]) == {"P01", "P02", donor}
+        daemon.wait_for(
+            "a night that skips",
+            lambda: "the cohort of 3 donors is up to date" in daemon.skips("nightly_integration"),
+            PATIENCE,
+        )
+        assert [len(runs_for(daemon, purpose)) for purpose in ("donor", "cohort", "tables")] == [2, 1, 1]
+        for name in ("new_samples", "tables", "nightly_integration"):
+            assert not [tick.error for tick in daemon.ticks(name) if tick.status is TickStatus.FAILURE]
+
+
+def killed(daemon: Daemon, run: dg.DagsterRun) -> bool:
+    """Kill the process that carries out a run, if it has one by now."""
+    process = daemon.process_of(run.run_id)
+    started = daemon.instance.get_run_by_id(run.run_id)
+    if process is None or started is None or started.status is not dg.DagsterRunStatus.STARTED:
+        return False
+    process.kill()
+    return True
