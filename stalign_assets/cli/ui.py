@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,7 +18,10 @@ import click
 )
 @click.option("--port", default=3000, show_default=True, help="Port to bind.")
 def command(study: Path, host: str, port: int) -> None:
-    """Serve the Dagster UI of STUDY, with the daemon that runs schedules and sensors, until interrupted."""
+    """Serve the Dagster UI of STUDY until interrupted, and do what is to happen unattended meanwhile.
+
+    New and changed donors are run, and the cohort is integrated again by night, as [automation] of study.toml says.
+    """
     from stalign_assets.runs import open_instance, prepare_instance
     from stalign_assets.study import STUDY_VARIABLE, open_study
 
@@ -31,4 +35,15 @@ def command(study: Path, host: str, port: int) -> None:
     os.chdir(opened.dagster_home)
     # A shell script's background jobs ignore SIGINT, and Dagster treats SIGTERM as it finds SIGINT: both must end it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # This process becomes the server, and so the parent that the reloading process lives and ends with.
+    local = f"http://{_reached_at(host)}:{port}"
+    reloading = [sys.executable, "-m", "stalign_assets.reloading", str(opened.folder), local, str(os.getpid())]
+    subprocess.Popen(reloading, stdin=subprocess.DEVNULL)
     os.execv(sys.executable, [sys.executable, "-m", *arguments])
+
+
+def _reached_at(host: str) -> str:
+    """Where a server that binds to `host` answers this machine."""
+    if host in ("0.0.0.0", "::", ""):
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host

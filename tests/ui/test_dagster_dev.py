@@ -6,17 +6,22 @@ import csv
 import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import dagster as dg
 import psutil
 import pytest
 
 from stalign_assets.planning import assets_of_scope
 from stalign_assets.recipes.graph import recipes_of
+from stalign_assets.runs import open_instance
+from stalign_assets.settings_file import set_value
 from stalign_assets.study import Study, open_study
+from stalign_assets.unattended.attempts import UNATTENDED_TAG
 from tests.assets.conftest import run
-from tests.ui.graphql import MATERIALISATIONS, PARTITIONS, Ask, latest_metadata, launch, wait_for
+from tests.ui.graphql import MATERIALISATIONS, NODES, PARTITIONS, Ask, latest_metadata, launch, wait_for
 from tests.ui.server import STOP_SECONDS, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -85,10 +90,41 @@ def test_sigterm_ends_the_server_and_all_it_started(study: Path) -> None:
     with serving(study) as server:
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(STOP_SECONDS) == 0
-        deadline = time.monotonic() + STOP_SECONDS
-        while processes_of_session(server.process.pid) and time.monotonic() < deadline:
-            time.sleep(0.5)
-        assert processes_of_session(server.process.pid) == []
+        within(STOP_SECONDS, lambda: processes_of_session(server.process.pid) == [])
+
+
+def test_settings_are_followed_and_donors_run_unattended_until_the_server_is_ended(study: Path) -> None:
+    """A variant that is added while the server runs is loaded, and its assets are run; SIGTERM ends that run, too."""
+    with serving(study) as server:
+        assert "donor/second/domains" not in assets_shown(server.ask)
+        settings = study / "study.toml"
+        set_value(settings, "variants", "second", {"correction": "uncorrected"})
+        set_value(settings, "automation", "watch_seconds", 1)
+        set_value(settings, "automation", "watch", True)
+        within(120, lambda: "donor/second/domains" in assets_shown(server.ask))
+        within(RUN_SECONDS, lambda: "STARTED" in statuses_of_unattended_runs(study))
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(STOP_SECONDS) == 0
+        within(STOP_SECONDS, lambda: processes_of_session(server.process.pid) == [])
+    assert "STARTED" not in statuses_of_unattended_runs(study)
+
+
+def assets_shown(ask: Ask) -> set[str]:
+    return {"/".join(node["assetKey"]["path"]) for node in ask(NODES)["assetNodes"]}
+
+
+def statuses_of_unattended_runs(study: Path) -> list[str]:
+    with open_instance(open_study(study)) as instance:
+        runs = instance.get_runs(filters=dg.RunsFilter(tags={UNATTENDED_TAG: "donor"}))
+    return [run.status.value for run in runs]
+
+
+def within(seconds: float, holds: Callable[[], bool]) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
 
 
 def processes_of_session(leader: int) -> list[list[str]]:
