@@ -30,6 +30,9 @@ def command(study: Path, host: str, port: int) -> None:
         prepare_instance(instance, opened)
     os.environ[STUDY_VARIABLE] = str(opened.folder)
     os.environ["DAGSTER_HOME"] = str(opened.dagster_home)
+    for kind in ("SENSOR", "SCHEDULE"):
+        # A look at some hundred donors on a busy machine may take longer than the minute that Dagster gives it.
+        os.environ.setdefault(f"DAGSTER_{kind}_GRPC_TIMEOUT_SECONDS", "600")
     click.echo(f"Dagster UI of {study}: http://{host}:{port}")
     arguments = ["dagster", "dev", "-m", "stalign_assets.definitions", "-h", host, "-p", str(port)]
     os.chdir(opened.dagster_home)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from stalign_core import keys
 from stalign_core.devices import using_device
+from stalign_core.errors import ImageError
 from stalign_core.images import open_slide
 from stalign_core.morphology.encoders import Encoder, EncoderRecord, load_encoder, record_of
 from stalign_core.morphology.patches import PatchReader, patch_side, prefetched
@@ -97,7 +98,7 @@ def embed_with(
     Raises
     ------
     ImageError
-        If the image cannot be read.
+        If the image cannot be read, or the encoder makes no finite numbers of it.
     EncoderError
         If the encoder fails.
     """
@@ -113,6 +114,7 @@ def embed_with(
         with using_device(encoder.facts["device"], encoder.facts["precision"]) as use:
             features = encode_patches(encoder, reader, settings.batch_size, what, progress or silent)
         image_size = [slide.width, slide.height]
+    _check_finite(features, facts.image, encoder.record)
     seconds = time.perf_counter() - started
     return MorphologyEmbedding(
         features=features,
@@ -131,6 +133,16 @@ def embed_with(
             "patches_per_second": round(reader.n_observed / seconds, 1),
         },
     )
+
+
+def _check_finite(features: NDArray[np.float32], image: str, record: EncoderRecord) -> None:
+    broken = ~np.isfinite(features).all(axis=1)
+    if broken.any():
+        raise ImageError(
+            image,
+            f"encoder {record.name} gives values that are not finite for {int(broken.sum())} of its patches",
+            remedy="look at the image there, or choose another encoder",
+        )
 
 
 def without_image(n_spots: int, record: EncoderRecord) -> MorphologyEmbedding:

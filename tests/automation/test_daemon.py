@@ -62,6 +62,7 @@ def test_samples_are_dropped_and_the_study_follows(unattended: Unattended) -> No
         assert first.tags[STATE_TAG] == second.tags[STATE_TAG]
         assert {key.to_user_string() for key in second.asset_selection or ()} == OWN
         assert second.tags[PARTITION_TAG] == donor
+        assert daemon.instance.event_log_storage.get_concurrency_info("gpu").active_run_ids == set()
 
         integrated = ended(daemon, "cohort", 0)
         assert integrated.status is dg.DagsterRunStatus.SUCCESS
@@ -82,10 +83,12 @@ def test_samples_are_dropped_and_the_study_follows(unattended: Unattended) -> No
 
 
 def killed(daemon: Daemon, run: dg.DagsterRun) -> bool:
-    """Kill the process that carries out a run, if it has one by now."""
+    """Kill the process that carries out a run, if it has one by now, while the run holds the GPU."""
     process = daemon.process_of(run.run_id)
     started = daemon.instance.get_run_by_id(run.run_id)
     if process is None or started is None or started.status is not dg.DagsterRunStatus.STARTED:
         return False
+    # The only slot of the pool: whoever comes next has to wait until it is freed.
+    assert daemon.instance.event_log_storage.claim_concurrency_slot("gpu", run.run_id, "step").is_claimed
     process.kill()
     return True

@@ -117,6 +117,23 @@ def test_a_broken_image_and_missing_weights_end_in_their_own_errors(tmp_path: Pa
         )
 
 
+def test_patches_of_which_an_encoder_makes_no_finite_numbers_are_told_of_their_image(tmp_path: Path) -> None:
+    path = saved(tissue(100, 100, 20), tmp_path / "slide.png")
+    encoder = load_encoder("texture", EncoderSettings(), "cpu")
+    whole = encoder.encode
+
+    def broken(patches: np.ndarray) -> np.ndarray:
+        return np.where(np.arange(len(patches))[:, None] == 1, np.nan, whole(patches))
+
+    encoder.encode = broken  # type: ignore[method-assign]
+    with pytest.raises(ImageError) as caught:
+        embed_with(encoder, section(np.full((5, 2), 50.0), path), SETTINGS)
+    assert caught.value.line == (
+        f"{path}: encoder texture gives values that are not finite for 1 of its patches; "
+        "look at the image there, or choose another encoder"
+    )
+
+
 @pytest.mark.real_data
 def test_real_nuclei_rich_patches_have_more_haematoxylin_than_fat(real_data: Callable[[str], Path]) -> None:
     folder = real_data("her2st_abcd")
