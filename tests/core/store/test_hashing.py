@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 
-from stalign_core.store.fingerprints import Fingerprints
+from stalign_core.store import fingerprints
+from stalign_core.store.fingerprints import Fingerprints, KnownFingerprints, UnknownFileError, stamp_of
 from stalign_core.store.hashing import anndata_hash, arrays_hash, digest, table_hash
 
 
@@ -97,3 +98,39 @@ def test_a_folders_fingerprint_follows_content_and_names_of_its_files(tmp_path: 
     assert fingerprints.record(folder) == before
     (folder / "table" / "a").write_bytes(b"eno")
     assert fingerprints.record(folder).sha256 != before.sha256
+
+
+def test_fingerprints_that_two_processes_keep_are_both_kept(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text("one")
+    second.write_text("two")
+    one, other = Fingerprints(tmp_path / "cache.json"), Fingerprints(tmp_path / "cache.json")
+    records = [one.record(first), other.record(second)]
+    known = KnownFingerprints(tmp_path / "cache.json")
+    assert [known.record(first), known.record(second)] == records
+
+
+def test_known_fingerprints_read_no_file_and_refuse_what_they_do_not_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "slide.tif"
+    file.write_bytes(b"one")
+    record = Fingerprints(tmp_path / "cache.json").record(file)
+    monkeypatch.setattr(fingerprints, "file_sha256", None)
+    assert KnownFingerprints(tmp_path / "cache.json").record(file) == record
+    file.write_bytes(b"longer")
+    with pytest.raises(UnknownFileError, match=r"slide\.tif: is new or has changed"):
+        KnownFingerprints(tmp_path / "cache.json").record(file)
+
+
+def test_a_stamp_changes_with_a_file_or_anything_below_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "store.zarr"
+    (folder / "a").mkdir(parents=True)
+    (folder / "a" / "0").write_bytes(b"one")
+    stamps = [stamp_of(folder), stamp_of(folder / "a" / "0")]
+    assert stamps == [stamp_of(folder), stamp_of(folder / "a" / "0")]
+    (folder / "a" / "0").write_bytes(b"three")
+    assert [stamp_of(folder), stamp_of(folder / "a" / "0")] != stamps
+    (folder / "a" / "1").write_bytes(b"")
+    assert len({stamps[0], stamp_of(folder)}) == 2
+    assert stamp_of(tmp_path / "gone") == "No such file or directory"
