@@ -1,4 +1,4 @@
-"""Who may be at work in a store: many runs together, or one collection of garbage alone."""
+"""Who may be at work in a store: many runs together, or one that collects or repairs alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOCK_FILE: Final = "store.lock"
 
 @contextmanager
 def using_store(study: Study, say: Callable[[str], None]) -> Iterator[None]:
-    """Keep what the store holds from being collected; waits, and says so, while it is collected.
+    """Keep what the store holds from being collected; waits, and says so, while it is collected or repaired.
 
     A store where no lock can be had, such as one that cannot be written, can be collected by nobody either.
     """
@@ -29,7 +29,7 @@ def using_store(study: Study, say: Callable[[str], None]) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("waiting for 'stalign gc' to end")
+            say("waiting for 'stalign gc' or 'stalign doctor' to end")
             fcntl.flock(lock, fcntl.LOCK_SH)
         except OSError:
             pass

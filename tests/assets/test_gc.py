@@ -281,7 +281,7 @@ def test_a_run_waits_until_the_store_is_collected_and_says_so(local: Study) -> N
         assert waiting.wait(20)
         assert not entered.is_set()
     thread.join(20)
-    assert entered.is_set() and said == ["waiting for 'stalign gc' to end"]
+    assert entered.is_set() and said == ["waiting for 'stalign gc' or 'stalign doctor' to end"]
 
 
 def test_a_store_that_cannot_be_written_keeps_no_run_from_its_own_error(local: Study) -> None:

@@ -1,0 +1,123 @@
+"""Pointers and artifacts of the store that are not whole, and what killed writers left. Needs the store to itself."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from stalign_assets.doctor.finding import Finding
+from stalign_assets.study import Study
+from stalign_core.errors import ArtifactError, MissingArtifactError, NewerArtifactError
+from stalign_core.store.hashing import KEY_LENGTH
+from stalign_core.store.staging import STAGING
+
+if TYPE_CHECKING:
+    from stalign_core.store import Artifact
+
+_POINTER: Final = "current.json"
+_ASIDE: Final = "moved aside, its bytes kept; the next run computes it anew if it is wanted"
+_UNFINISHED_WRITE: Final = re.compile(r"\..+\.[0-9a-f]{32}(\.wal)?")
+"""How every file is called that is written beside the one it is to replace."""
+
+
+def broken_artifacts(study: Study) -> Iterator[Finding]:
+    """Artifacts whose manifest is not whole, or whose files are missing or of another size.
+
+    Bytes that changed without changing a size are found by whoever reads them, or by rehashing everything.
+    """
+    errors: list[ArtifactError] = []
+    artifacts = list(study.store.artifacts(errors.append))
+    for error in errors:
+        if not isinstance(error, NewerArtifactError):
+            folder = Path(error.where).parent
+            yield Finding("artifact", str(folder), error.problem, _ASIDE, partial(study.store.discard, folder))
+    for artifact in artifacts if study.store.is_local else ():
+        problem = _missing_bytes(artifact)
+        if problem:
+            folder = Path(artifact.folder.path)
+            yield Finding("artifact", str(folder), problem, _ASIDE, partial(study.store.discard, folder))
+
+
+def broken_pointers(study: Study) -> Iterator[Finding]:
+    """Pointers that cannot be read, or point at what is not there; they are set to what they most likely meant."""
+    for path in sorted(study.store.base.rglob(_POINTER), key=str):
+        asset, partition = path.parent.path[len(study.store.base.path) :].strip("/").rsplit("/", 1)
+        try:
+            study.store.current(asset, partition)
+            continue
+        except NewerArtifactError:
+            continue
+        except MissingArtifactError as error:
+            problem = error.problem
+        except ArtifactError as error:
+            problem = error.problem
+        meant = _meant(study, asset, partition, path.read_bytes())
+        if meant is None:
+            if study.store.is_local:
+                mend = partial(_set_aside, Path(path.path))
+                yield Finding("pointer", str(path), problem, "moved aside; the next run sets it anew", mend)
+            continue
+        cure = f"set to {meant.manifest.input_key}, made {meant.manifest.created}"
+        yield Finding("pointer", str(path), problem, cure, partial(study.store.point, meant))
+
+
+def leftovers(study: Study) -> Iterator[Finding]:
+    """Staging folders of dead processes, and files that were being written beside those they were to replace."""
+    for folder in study.store.staging_leftovers(untouched_since=0.0):
+        yield Finding("leftover", str(folder), "was left by a killed process", "removed", study.store.sweep_staging)
+    for path in _unfinished_writes(study):
+        yield Finding(
+            "leftover", str(path), "was not written to its end", "removed", partial(path.unlink, missing_ok=True)
+        )
+
+
+def _missing_bytes(artifact: Artifact) -> str:
+    for name, record in artifact.manifest.files.items():
+        path = Path(artifact.folder.path) / name
+        if not path.is_file():
+            return f"its file {name} is missing"
+        if path.stat().st_size != record.size:
+            return f"its file {name} has {path.stat().st_size} bytes instead of {record.size}"
+    return ""
+
+
+def _meant(study: Study, asset: str, partition: str, pointer: bytes) -> Artifact | None:
+    """The artifact that the readable rest of a pointer names, else the newest of its asset and partition."""
+    named = re.search(rb'"input_key": "([0-9a-f]{%d})"' % KEY_LENGTH, pointer)
+    if named is not None:
+        with suppress(ArtifactError):
+            found = study.store.find(asset, partition, named[1].decode())
+            if found is not None:
+                return found
+    whole = []
+    for folder in (study.store.base / asset / partition).iterdir():
+        with suppress(ArtifactError):
+            found = study.store.find(asset, partition, folder.name)
+            if found is not None:
+                whole.append(found)
+    return max(whole, key=lambda artifact: artifact.manifest.created, default=None)
+
+
+def _unfinished_writes(study: Study) -> Iterator[Path]:
+    folders = [study.folder, study.dagster_home, study.dagster_home / "run_settings", study.reports]
+    for folder in folders:
+        if folder.is_dir():
+            yield from (path for path in sorted(folder.iterdir()) if _is_unfinished(path))
+    if study.store.is_local:
+        base = Path(study.store.base.path)
+        for path in sorted(base.rglob(".*")):
+            if STAGING not in path.relative_to(base).parts and _is_unfinished(path):
+                yield path
+
+
+def _is_unfinished(path: Path) -> bool:
+    return path.is_file() and _UNFINISHED_WRITE.fullmatch(path.name) is not None
+
+
+def _set_aside(path: Path) -> None:
+    path.rename(path.with_name(f"{path.name}.damaged-{uuid.uuid4().hex[:8]}"))
