@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from stalign_assets.differences import differences
 from stalign_assets.recipes.drift import BASIS_DRIFT
 from stalign_assets.recipes.recipe import Recipe
 from stalign_assets.recipes.samples import RAW
 from stalign_assets.study import Study
-from stalign_assets.wanted import MissingInputError, wanted
+from stalign_assets.wanted import MissingInputError, Wanted, wanted
 from stalign_core.errors import ArtifactError, StalignError
 from stalign_core.store import Artifact
 from stalign_core.store.fingerprints import UnknownFileError
@@ -95,7 +96,7 @@ def assets_of_scope(recipes: Mapping[str, Recipe], scope: str, variants: Iterabl
 
 def _samples_of_variants(recipes: Mapping[str, Recipe], variants: set[str]) -> list[str]:
     """Encoders and external embeddings only where one of the variants uses them; all else holds for every variant."""
-    needed = _with_upstream(recipes, [asset for asset, recipe in recipes.items() if recipe.variant in variants])
+    needed = with_upstream(recipes, [asset for asset, recipe in recipes.items() if recipe.variant in variants])
     return [
         asset
         for asset, recipe in recipes.items()
@@ -106,11 +107,11 @@ def _samples_of_variants(recipes: Mapping[str, Recipe], variants: set[str]) -> l
 def _without_idle_features(recipes: Mapping[str, Recipe], selected: list[str]) -> list[str]:
     """Drop the features that none of the selected variants uses; the drift of frozen bases concerns every variant's."""
     kept = [asset for asset in selected if recipes[asset].variant is not None or asset == BASIS_DRIFT]
-    needed = _with_upstream(recipes, kept)
+    needed = with_upstream(recipes, kept)
     return [asset for asset in selected if asset in needed]
 
 
-def _with_upstream(recipes: Mapping[str, Recipe], assets: Iterable[str]) -> set[str]:
+def with_upstream(recipes: Mapping[str, Recipe], assets: Iterable[str]) -> set[str]:
     """These assets and all that they are made from."""
     needed = set(assets)
     for asset in reversed(list(recipes)):
@@ -174,18 +175,18 @@ def _state_of(study: Study, recipes: Mapping[str, Recipe], recipe: Recipe, parti
             return PlannedStep(recipe.asset, partition, "refused", refusal.line)
         state: State = "changed" if isinstance(error, UnknownFileError) else "fault"
         return PlannedStep(recipe.asset, partition, state, error.line)
-    return PlannedStep(recipe.asset, partition, *_compared(want.input_key, current, refusal))
+    return PlannedStep(recipe.asset, partition, *_compared(want, recipe.code_version, current, refusal))
 
 
-def _compared(wanted_key: str, current: Artifact | None, refusal: Refusal | None) -> tuple[State, str]:
+def _compared(want: Wanted, code_version: int, current: Artifact | None, refusal: Refusal | None) -> tuple[State, str]:
     """How what there is stands to what is wanted: state and reason."""
-    if refusal is not None and refusal.input_key == wanted_key:
+    if refusal is not None and refusal.input_key == want.input_key:
         return "refused", refusal.line
     if current is None:
         return "missing", ""
     # A refusal of other inputs stands until a run has found those of now to be well.
-    if refusal is not None or current.manifest.input_key != wanted_key:
-        return "changed", "inputs, settings or code changed"
+    if refusal is not None or current.manifest.input_key != want.input_key:
+        return "changed", "; ".join(differences(want, code_version, current.manifest)) or "it is to be looked at again"
     return "up to date", ""
 
 

@@ -18,7 +18,7 @@ from stalign_assets.recipes.samples import RAW
 from stalign_assets.study import Study
 from stalign_core.errors import ArtifactError, MissingArtifactError, StudyError
 from stalign_core.store import Artifact
-from stalign_core.store.hashing import digest
+from stalign_core.store.hashing import canonical_json, digest
 from stalign_core.store.store import UNPARTITIONED
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from stalign_assets.recipes.recipe import Recipe
 
-TABLES_VERSION: Final = 2
+TABLES_VERSION: Final = 3
 METRIC_COLUMNS: Final = (
     "run_id",
     "input_key",
@@ -60,7 +60,11 @@ create table trials (trial varchar, settings varchar, fold integer, donor varcha
 create table lineage (
     asset varchar, partition varchar, input_key varchar, data_version varchar, input_asset varchar,
     input_partition varchar, input_input_key varchar, input_data_version varchar, source_path varchar,
-    source_sha256 varchar, run_id varchar, created varchar, is_current boolean);
+    source_sha256 varchar, source_size bigint, run_id varchar, created varchar, is_current boolean);
+create table artifacts (
+    asset varchar, partition varchar, input_key varchar, data_version varchar, code_version integer, settings json,
+    seed bigint, donors varchar[], donors_left_out json, packages json, determinism varchar, run_id varchar,
+    created varchar, seconds double, is_current boolean);
 create table about (name varchar, value varchar);
 """
 
@@ -207,6 +211,7 @@ def _write(
             elif recipes[asset].path[-1] == "domains":
                 _append(connection, "domains", _domain_rows(artifact))
         _append(connection, "lineage", pd.DataFrame(_lineage_rows(everything, current)))
+        _append(connection, "artifacts", pd.DataFrame(_artifact_rows(everything, current)))
         _append(connection, "about", pd.DataFrame({"name": ["input_key"], "value": [key]}))
         connection.execute("commit")
 
@@ -291,7 +296,30 @@ def _lineage_rows(everything: list[Artifact], current: set[tuple[str, str, str]]
                 "input_data_version": record.data_version,
             }
         for source in manifest.sources:
-            yield {**own, "source_path": source.path, "source_sha256": source.sha256}
+            yield {**own, "source_path": source.path, "source_sha256": source.sha256, "source_size": source.size}
+
+
+def _artifact_rows(everything: list[Artifact], current: set[tuple[str, str, str]]) -> Iterator[dict[str, Any]]:
+    """One row per artifact: what it was made with, besides the inputs of `lineage`."""
+    for artifact in everything:
+        manifest = artifact.manifest
+        yield {
+            "asset": manifest.asset,
+            "partition": manifest.partition,
+            "input_key": manifest.input_key,
+            "data_version": manifest.data_version,
+            "code_version": manifest.code_version,
+            "settings": canonical_json(manifest.settings),
+            "seed": manifest.seed,
+            "donors": list(manifest.donors),
+            "donors_left_out": canonical_json(manifest.donors_left_out),
+            "packages": canonical_json(manifest.packages),
+            "determinism": manifest.determinism,
+            "run_id": manifest.run_id,
+            "created": manifest.created,
+            "seconds": manifest.seconds,
+            "is_current": _identity(artifact) in current,
+        }
 
 
 def _sync(path: Path) -> None:

@@ -93,6 +93,19 @@ class KnownFingerprints(Fingerprints):
         raise UnknownFileError(str(file), "is new or has changed")
 
 
+class ForgetfulFingerprints(Fingerprints):
+    """Hashes that are taken anew, whatever was remembered, and not kept."""
+
+    def __init__(self) -> None:
+        super().__init__(Path(os.devnull))
+
+    def _load(self) -> dict[str, list[object]]:
+        return {}
+
+    def _save(self) -> None:
+        self._new = {}
+
+
 def stamp_of(source: Path) -> list[int] | str:
     """Size, modification time in nanoseconds and inode of a file; of a folder a hash of them, of all files below it.
 

@@ -1,0 +1,83 @@
+"""Why an artifact is not what would be made now: what differs, thing by thing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from stalign_core.store.hashing import canonical_json
+from stalign_core.store.store import UNPARTITIONED
+
+if TYPE_CHECKING:
+    from stalign_assets.wanted import Wanted
+    from stalign_core.store import Manifest
+
+_MOST_NAMED: Final = 4
+
+
+def differences(want: Wanted, code_version: int, manifest: Manifest) -> list[str]:
+    """What of an artifact's making is not as it would be now, in words: code, settings, seed, raw files, inputs."""
+    found = []
+    if manifest.code_version != code_version:
+        found.append(f"code version {manifest.code_version} -> {code_version}")
+    if manifest.seed != want.seed:
+        found.append(f"seed {manifest.seed} -> {want.seed}")
+    found += _some(list(_changed_settings(manifest.settings, json.loads(canonical_json(want.settings)))))
+    before, now = ({record.path: record.sha256 for record in each.sources} for each in (manifest, want))
+    if sorted(before.values()) != sorted(now.values()):
+        found += _some(list(_changed_names(before, now, "raw file {}", lambda path: Path(path).name)))
+    found += _changed_inputs(want, manifest)
+    return found
+
+
+def _changed_settings(before: Any, now: Any, name: str = "") -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted({*before, *now}):
+            yield from _changed_settings(before.get(key), now.get(key), f"{name}.{key}" if name else key)
+    elif before != now:
+        yield f"{name} {_shown(before)} -> {_shown(now)}"
+
+
+def _changed_inputs(want: Wanted, manifest: Manifest) -> list[str]:
+    """Inputs by asset: which donors came, left, or have other content."""
+    found = []
+    before, now = (
+        {(record.asset, record.partition): record.used for record in records}
+        for records in (manifest.inputs, want.input_records)
+    )
+    donors_before, donors_now = set(manifest.donors), set(want.donors)
+    for verb, names in (("came", donors_now - donors_before), ("left", donors_before - donors_now)):
+        if names:
+            found.append(f"{', '.join(_some(sorted(names)))} {verb}")
+    changed: dict[str, list[str]] = {}
+    for asset, partition in sorted({*before, *now}):
+        of_both = partition == UNPARTITIONED or partition in donors_before & donors_now
+        if of_both and before.get((asset, partition)) != now.get((asset, partition)):
+            changed.setdefault(asset, []).append(partition)
+    for asset, partitions in changed.items():
+        of = "" if partitions == [UNPARTITIONED] else f" of {', '.join(_some(partitions))}"
+        found.append(f"{asset}{of} has other content")
+    return found
+
+
+def _changed_names(before: Mapping[str, str], now: Mapping[str, str], form: str, short: Any) -> Iterator[str]:
+    for path in sorted({*before, *now}):
+        if path not in now:
+            yield f"{form.format(short(path))} is gone"
+        elif path not in before:
+            yield f"{form.format(short(path))} is new"
+        elif before[path] != now[path]:
+            yield f"{form.format(short(path))} changed"
+
+
+def _some(lines: list[str]) -> list[str]:
+    if len(lines) <= _MOST_NAMED:
+        return lines
+    return [*lines[:_MOST_NAMED], f"{len(lines) - _MOST_NAMED} more"]
+
+
+def _shown(value: Any) -> str:
+    text = "unset" if value is None else value if isinstance(value, str) else canonical_json(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

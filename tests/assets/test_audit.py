@@ -1,0 +1,278 @@
+"""`stalign audit`: the whole ancestry of any retained artifact, verified, compared with what a run would make."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stalign_assets.audit.ancestry import ancestry_of
+from stalign_assets.audit.trail import trail_lines, trail_table
+from stalign_assets.results.tables import query
+from stalign_assets.settings_file import set_value
+from stalign_assets.study import open_study
+from stalign_core.store import Artifact, InputRecord, SourceRecord, Store
+from stalign_core.store.hashing import file_sha256
+from stalign_core.store.store import UNPARTITIONED
+from tests.assets.bad_inputs import stalign, the_one_error
+from tests.assets.conftest import run
+from tests.core.store.test_store import manifest_of
+
+DOMAINS = "cohort/harmony/domains"
+RAW_FILES_BY_SQL = """
+    with recursive ancestors as (
+        select asset, partition, input_key from artifacts where asset = 'cohort/harmony/domains' and is_current
+        union
+        select l.input_asset, l.input_partition, l.input_input_key
+        from ancestors join lineage l using (asset, partition, input_key) where l.input_asset is not null)
+    select distinct source_path, source_sha256, source_size
+    from ancestors join lineage using (asset, partition, input_key) where source_path is not null
+"""
+
+
+def audited(capsys: pytest.CaptureFixture[str], study: Path, *words: str, code: int = 0) -> dict[str, object]:
+    answer = stalign(capsys, "audit", study, *words, "--json")
+    assert answer.code == code, answer.err
+    found: dict[str, object] = json.loads(answer.out)
+    return found
+
+
+def in_force(study: Path, asset: str, partition: str = UNPARTITIONED) -> Artifact:
+    artifact = open_study(study).store.current(asset, partition)
+    assert artifact is not None
+    return artifact
+
+
+def flip_a_bit(path: Path) -> None:
+    """Change a file without changing what links to it."""
+    payload = path.read_bytes()
+    path.unlink()
+    path.write_bytes(payload[:-1] + bytes([payload[-1] ^ 1]))
+
+
+# What it tells
+
+
+def test_every_raw_file_of_the_cohort_is_told_with_the_hash_of_its_bytes(
+    finished_study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = audited(capsys, finished_study, "--asset", DOMAINS)
+    raw = {source["path"]: source["sha256"] for source in told["raw_files"]}  # type: ignore[attr-defined]
+    for sample in open_study(finished_study).cohort.samples:
+        assert sample.annotation is not None and sample.image is not None
+        for path in (sample.annotation, sample.image, next(sample.path.glob("*.h5"))):
+            assert raw[str(path)] == file_sha256(path)
+
+
+def test_sql_finds_the_same_raw_files_and_the_same_making(
+    finished_study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = audited(capsys, finished_study, "--asset", DOMAINS)
+    rows = query(finished_study / "metrics.duckdb", RAW_FILES_BY_SQL)
+    by_sql = set(rows.itertuples(index=False, name=None))
+    assert by_sql == {(raw["path"], raw["sha256"], raw["size"]) for raw in told["raw_files"]}  # type: ignore[attr-defined]
+    rows = query(finished_study / "metrics.duckdb", "select * from artifacts where is_current")
+    by_key = {row["input_key"]: row for row in rows.to_dict("records")}
+    for artifact in told["artifacts"]:  # type: ignore[attr-defined]
+        row = by_key[artifact["input_key"]]
+        assert json.loads(row["settings"]) == artifact["settings"]
+        assert json.loads(row["packages"]) == artifact["packages"]
+        assert list(row["donors"]) == artifact["donors"]
+        assert (row["seed"], row["code_version"], row["run_id"]) == tuple(
+            artifact[name] for name in ("seed", "code_version", "run_id")
+        )
+
+
+def test_the_text_names_artifacts_settings_runs_packages_and_raw_files(
+    finished_study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = stalign(capsys, "audit", finished_study, "--asset", DOMAINS).out
+    manifest = in_force(finished_study, DOMAINS).manifest
+    for expected in (manifest.input_key, manifest.data_version, manifest.run_id, "n_domains=3", "raw_samples"):
+        assert expected in text
+    assert f"numpy {np.__version__}" in text and "donors in    2: P01, P02" in text
+    assert "fault" not in text
+
+
+def test_donors_left_out_are_told_with_the_reason(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.staging(None) as builder:
+        builder.write_json("x.json", 1)
+        manifest = replace(manifest_of(builder, DOMAINS, UNPARTITIONED), donors_left_out={"P07": "has 12 spots"})
+        root = store.commit(builder, manifest)
+    assert "  donor out    P07: has 12 spots" in trail_lines(ancestry_of(store, root))
+
+
+def test_an_asset_of_donors_needs_a_donor_and_an_unknown_one_is_refused(
+    finished_study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = the_one_error(stalign(capsys, "audit", finished_study, "--asset", "raw_samples"))
+    assert "has one artifact per donor; add --donor, such as P01" in line
+    told = audited(capsys, finished_study, "--asset", "raw_samples", "--donor", "P02")
+    assert told["donors"] == ["P02"]
+    assert "is no asset" in the_one_error(stalign(capsys, "audit", finished_study, "--asset", "nothing"))
+    assert "begins no input key" in the_one_error(stalign(capsys, "audit", finished_study, "--artifact", "zz"))
+
+
+# Verification
+
+
+def test_a_whole_study_verifies(finished_study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    verified = audited(capsys, finished_study, "--verify")["verified"]
+    artifacts = list(open_study(finished_study).store.artifacts())
+    assert verified["artifacts"] == len(artifacts)  # type: ignore[index]
+    assert verified["files"] == sum(len(each.manifest.files) for each in artifacts)  # type: ignore[index]
+    assert verified["mismatches"] == [] and verified["raw_files"] > 0  # type: ignore[index]
+
+
+def test_each_altered_file_is_named_and_the_exit_code_is_one(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    altered = in_force(study, "spot_grids", "P01")
+    victim = Path(altered.folder.path) / altered.names("*.safetensors")[0]
+    flip_a_bit(victim)
+    gone = in_force(study, "cohort/gene_panel")
+    (Path(gone.folder.path) / "manifest.json").unlink()
+    annotation = open_study(study).cohort.samples[0].annotation
+    assert annotation is not None
+    text = annotation.read_bytes()
+    try:
+        flip_a_bit(annotation)
+        told = audited(capsys, study, "--asset", DOMAINS, "--verify", code=1)
+    finally:
+        annotation.write_bytes(text)
+    mismatches = told["verified"]["mismatches"]  # type: ignore[index]
+    assert len(mismatches) == 3
+    for expected in (str(victim), f"{gone.manifest.input_key}: is not retained any more", f"{annotation}: has SHA-256"):
+        assert [expected in line for line in mismatches].count(True) == 1
+
+
+def test_raw_files_that_moved_are_found_by_the_sheet(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = in_force(study, "raw_samples", "P01")
+    before = raw.manifest.sources[0]
+    sources = (replace(before, path=f"/elsewhere/{Path(before.path).name}"), *raw.manifest.sources[1:])
+    (raw.folder / "manifest.json").write_text(replace(raw.manifest, sources=sources).to_json(), encoding="utf-8")
+    told = audited(capsys, study, "--asset", DOMAINS, "--verify")
+    assert told["verified"]["moved"] == {sources[0].path: before.path}  # type: ignore[index]
+
+
+def test_an_input_made_anew_with_other_content_is_a_fault(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    features = in_force(study, "cohort/harmony/corrected_features")
+    altered = replace(features.manifest, data_version="0" * 32)
+    (features.folder / "manifest.json").write_text(altered.to_json(), encoding="utf-8")
+    told = audited(capsys, study, "--asset", DOMAINS)
+    assert all("corrected_features" in line and "has content 0000" in line for line in told["faults"])  # type: ignore[attr-defined]
+    assert told["faults"]
+
+
+# What is stale
+
+
+def stale(capsys: pytest.CaptureFixture[str], study: Path) -> dict[tuple[str, str], tuple[str, str]]:
+    steps = audited(capsys, study, "--asset", DOMAINS, "--stale")["stale"]
+    return {(step["asset"], step["partition"]): (step["state"], step["reason"]) for step in steps}  # type: ignore[attr-defined]
+
+
+def test_nothing_is_stale_of_a_finished_study(finished_study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert stale(capsys, finished_study) == {}
+
+
+def test_a_changed_setting_is_named_with_both_values(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    set_value(study / "study.toml", "domains", "refine_neighbors", 4)
+    assert stale(capsys, study) == {(DOMAINS, UNPARTITIONED): ("changed", "refine_neighbors 6 -> 4")}
+    set_value(study / "study.toml", "expression", "n_top_genes", 120)
+    found = stale(capsys, study)
+    assert found["cohort/gene_panel", UNPARTITIONED] == ("changed", "n_top_genes 150 -> 120")
+    assert found[DOMAINS, UNPARTITIONED][0] == "waiting"
+    assert "cohort/morphology_pca/texture" not in {asset for asset, _ in found}
+
+
+def test_a_changed_raw_file_and_a_donor_that_left_are_named(
+    study: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotation = open_study(study).cohort.samples[0].annotation
+    assert annotation is not None
+    text = annotation.read_bytes()
+    try:
+        annotation.write_bytes(text.rstrip(b"\n") + b"\n\n")
+        found = stale(capsys, study)
+    finally:
+        annotation.write_bytes(text)
+    assert found["raw_samples", "P01"] == ("changed", f"raw file {annotation.name} changed")
+    assert found[DOMAINS, UNPARTITIONED][0] == "waiting"
+    sheet = study / "samples.csv"
+    sheet.write_text("".join(line for line in sheet.read_text().splitlines(True) if ",P02," not in line))
+    assert stale(capsys, study)["cohort/gene_panel", UNPARTITIONED] == ("changed", "P02 left")
+
+
+# Any retained artifact
+
+
+@pytest.mark.slow
+def test_an_earlier_artifact_is_told_of_by_the_beginning_of_its_key(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = in_force(study, DOMAINS).manifest
+    set_value(study / "study.toml", "domains", "refine_neighbors", 4)
+    assert run(study, scopes="cohort", variants="harmony").success
+    now = in_force(study, DOMAINS).manifest
+    told = audited(capsys, study, "--artifact", before.input_key[:10], "--verify")
+    assert (told["input_key"], told["in_force"]) == (before.input_key, False)
+    assert {each["input_key"] for each in told["retained"]} == {before.input_key, now.input_key}  # type: ignore[attr-defined]
+    assert "also kept    " + before.input_key in stalign(capsys, "audit", study, "--asset", DOMAINS).out
+
+
+# At 200 donors
+
+Commit = Callable[..., Artifact]
+
+
+def commit_cohort(store: Store, n_donors: int) -> Artifact:
+    """Artifacts of a cohort, each as small as can be, linked as those of a real one are."""
+
+    def commit(asset: str, partition: str, inputs: list[Artifact], sources: tuple[SourceRecord, ...] = ()) -> Artifact:
+        records = tuple(
+            InputRecord(each.asset, each.partition, each.input_key, each.data_version, "used")
+            for each in (given.manifest for given in inputs)
+        )
+        with store.staging(None) as builder:
+            builder.write_json("x.json", [asset, partition])
+            manifest = manifest_of(builder, asset, partition, f"{abs(hash((asset, partition))):016x}")
+            artifact = store.commit(builder, replace(manifest, inputs=records, sources=sources))
+        store.point(artifact)
+        return artifact
+
+    of_donors: list[Artifact] = []
+    raws, grids = [], []
+    for number in range(n_donors):
+        donor = f"P{number:03d}"
+        sources = tuple(SourceRecord(f"/data/{donor}/{name}", 1, f"{number:064x}") for name in "abcde")
+        raw = commit("raw_samples", donor, [], sources)
+        grid = commit("spot_grids", donor, [raw])
+        of_donors += [commit("gene_statistics", donor, [raw]), commit("morphology_embeddings/texture", donor, [raw])]
+        raws.append(raw)
+        grids.append(grid)
+    features = commit("cohort/harmony/corrected_features", UNPARTITIONED, [*of_donors, *raws])
+    model = commit("cohort/harmony/aestetik_model", UNPARTITIONED, [features, *grids, *raws])
+    embeddings = commit("cohort/harmony/spot_embeddings", UNPARTITIONED, [model, features, *grids, *raws])
+    return commit(DOMAINS, UNPARTITIONED, [embeddings, features, *grids, *raws])
+
+
+@pytest.mark.slow
+def test_two_hundred_donors_are_told_whole_and_in_seconds(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    root = commit_cohort(store, 200)
+    begin = time.process_time()
+    ancestry = ancestry_of(store, root)
+    told, lines = trail_table(ancestry), list(trail_lines(ancestry))
+    seconds = time.process_time() - begin
+    print(f"200 donors, {len(ancestry.artifacts)} artifacts: {seconds:.2f} s CPU, {len(lines)} lines")
+    assert len(told["artifacts"]) == 200 * 4 + 4 and len(told["raw_files"]) == 1000
+    places = [(each["asset"], each["partition"]) for each in told["artifacts"]]
+    for position, artifact in enumerate(told["artifacts"]):
+        after = set(places[position + 1 :])
+        assert all((record["asset"], record["partition"]) in after for record in artifact["inputs"])
+    assert seconds < 20
