@@ -15,13 +15,14 @@ from stalign_assets.locking import store_alone
 from stalign_assets.study import RUN_SETTINGS_FOLDER, UNFINISHED_FOLDER, Study
 from stalign_core.errors import ArtifactError
 from stalign_core.store import Artifact
+from stalign_core.store.fetched import READERS
 from stalign_core.store.staging import STAGING, last_change
 
 if TYPE_CHECKING:
     import dagster as dg
     from upath import UPath
 
-Kind = Literal["artifacts", "damaged artifacts", "staging", "run settings", "cache"]
+Kind = Literal["artifacts", "damaged artifacts", "unfinished uploads", "staging", "run settings", "cache"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 Place = tuple[str, str, str]
@@ -121,8 +122,11 @@ def _find(study: Study, instance: dg.DagsterInstance, before: datetime, unreadab
             yield Garbage("artifacts", artifact.folder)
     since = before.timestamp()
     for folder in study.store.set_aside():
-        if _last_change(study, folder) <= since:
+        if study.store.last_change(folder) <= since:
             yield Garbage("damaged artifacts", folder)
+    for folder in study.store.unfinished():
+        if study.store.last_change(folder) <= since:
+            yield Garbage("unfinished uploads", folder)
     yield from (Garbage("staging", folder) for folder in study.store.staging_leftovers(since))
     yield from (Garbage("run settings", path) for path in _idle_run_settings(study, instance, kept.values(), since))
     yield from (Garbage("cache", path) for path in _idle_cache(study, kept, since))
@@ -160,19 +164,21 @@ def _idle_run_settings(
 
 
 def _idle_cache(study: Study, kept: dict[Place, Artifact], since: float) -> Iterator[Path]:
-    """Unfinished work that nobody went on with, and fetched files of artifacts that are not kept."""
+    """Unfinished work that nobody went on with, and fetched files: of what is not kept, and more than there may be."""
     cache = study.store.cache
     unfinished = cache / UNFINISHED_FOLDER
     yield from (path for path in _entries(unfinished) if last_change(path) <= since)
     fetched = set() if study.store.is_local else {cache.joinpath(*place) for place in kept}
     leading_there = {parent for path in fetched for parent in path.parents}
-    pending = [path for path in _entries(cache) if path not in (unfinished, cache / STAGING)]
+    pending = [path for path in _entries(cache) if path not in (unfinished, cache / STAGING, cache / READERS)]
     while pending:
         path = pending.pop(0)
         if path in leading_there:
             pending += _entries(path)
         elif path not in fetched:
             yield path
+    if fetched:
+        yield from (path for path in study.store.fetched.surplus() if fetched.intersection(path.parents))
 
 
 def _megabytes(n_bytes: int) -> str:
@@ -181,13 +187,6 @@ def _megabytes(n_bytes: int) -> str:
 
 def _entries(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
-
-
-def _last_change(study: Study, folder: UPath) -> float:
-    if study.store.is_local:
-        return last_change(Path(folder.path))
-    times = [folder.fs.modified(path) for path in folder.fs.find(folder.path)]
-    return max((time.timestamp() for time in times), default=0.0)
 
 
 def _count(found: Iterable[Garbage], collected: Collected) -> None:
@@ -207,7 +206,7 @@ def _count(found: Iterable[Garbage], collected: Collected) -> None:
 
 def _remove(study: Study, garbage: Garbage) -> None:
     path = garbage.path
-    if garbage.kind in ("artifacts", "damaged artifacts") or not isinstance(path, Path):
+    if garbage.kind in ("artifacts", "damaged artifacts", "unfinished uploads") or not isinstance(path, Path):
         study.store.remove(path)
     elif path.is_dir():
         shutil.rmtree(path)

@@ -9,10 +9,10 @@ from typing import Final
 from stalign_assets.recipes.recipe import Recipe
 from stalign_assets.study import Study
 from stalign_assets.wanted import wanted
-from stalign_core.errors import ArtifactError, EncoderError, SettingsError, StalignError, StudyError
+from stalign_core.errors import ArtifactError, EncoderError, SettingsError, StalignError, StoreError, StudyError
 from stalign_core.store.refusals import Refusal, lift_refusal, refuse
 
-_NOT_OF_THE_DONOR: Final = (SettingsError, EncoderError, ArtifactError, StudyError)
+_NOT_OF_THE_DONOR: Final = (SettingsError, EncoderError, ArtifactError, StoreError, StudyError)
 """Errors of the settings, the store or the order of work: they tell nothing of a donor's files."""
 
 
@@ -44,7 +44,7 @@ def note_refusal(study: Study, recipes: Mapping[str, Recipe], recipe: Recipe, pa
     except StalignError:
         key = ""
     # Where the note cannot be kept, the run tells what is wrong all the same.
-    with suppress(OSError):
+    with suppress(OSError, StoreError):
         refuse(study.store, recipe.asset, partition, Refusal(key, line))
 
 

@@ -46,8 +46,16 @@ class Study:
         """The artifacts of the study."""
         base = self.settings.store
         try:
-            return Store(base if "://" in base else self.folder / base, cache=self.folder / CACHE_FOLDER)
-        except (ValueError, ImportError) as error:
+            if "://" not in base:
+                return Store(self.folder / base, cache=self.folder / CACHE_FOLDER)
+            remote = self.settings.remote_store
+            return Store(
+                base,
+                cache=self.folder / CACHE_FOLDER,
+                options=remote.options,
+                cache_bytes=int(remote.cache_gib * 2**30),
+            )
+        except (ValueError, ImportError, TypeError) as error:
             raise SettingsError(
                 f"{self.folder / SETTINGS_FILE}, store",
                 f"is '{base}', which cannot be opened ({error})",

@@ -90,5 +90,9 @@ class MissingArtifactError(ArtifactError):
     """The artifact that is said to be in force was set aside or deleted."""
 
 
+class StoreError(StalignError):
+    """The store, on another machine, cannot be reached or used; nothing can be told of what it holds."""
+
+
 class StudyError(StalignError):
     """A study folder is missing, of another version or not usable."""

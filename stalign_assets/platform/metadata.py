@@ -87,7 +87,7 @@ def _pictures(artifact: Artifact) -> dict[str, dg.MetadataValue]:
         images.append(f"![{title}](data:image/png;base64,{encoded})")
         full = f"{title}.png"
         if full in artifact.manifest.files:
-            files[f"{title}_file"] = dg.MetadataValue.path(str(artifact.folder / full))
+            files[f"{title}_file"] = dg.MetadataValue.path(str(artifact.location(full)))
     if not images:
         return files
     return {"pictures": dg.MetadataValue.md("\n\n".join(images)), **files}

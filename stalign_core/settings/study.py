@@ -22,6 +22,7 @@ from stalign_core.settings.features import (
     MorphologySettings,
     RepresentationSettings,
 )
+from stalign_core.settings.remote_store import RemoteStoreSettings
 from stalign_core.settings.results import DomainSettings, MetricSettings
 from stalign_core.settings.section import Section
 from stalign_core.settings.variants import VariantSettings, default_variants, variant_group
@@ -62,6 +63,7 @@ class Settings(Section):
     store: str = Field(
         "store", min_length=1, description="folder of the artifacts, relative to the study, or an fsspec URL"
     )
+    remote_store: RemoteStoreSettings = RemoteStoreSettings()
     input: InputSettings = InputSettings()
     expression: ExpressionSettings = ExpressionSettings()
     morphology: MorphologySettings = MorphologySettings()

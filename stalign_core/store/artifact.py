@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stalign_core.errors import ArtifactError
-from stalign_core.store.hashing import digest, file_sha256
-from stalign_core.store.manifest import FileRecord, Manifest
+from stalign_core.store.backend import Backend
+from stalign_core.store.hashing import digest
+from stalign_core.store.manifest import Manifest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,13 +31,13 @@ class Artifact:
         Where the artifact lies, on any filesystem.
     manifest
         Its verified manifest.
-    cache
-        Local folder into which remote files are fetched; unused for a local store.
+    backend
+        What its files are read through.
     """
 
     folder: UPath
     manifest: Manifest
-    cache: Path
+    backend: Backend
 
     @property
     def name(self) -> str:
@@ -70,17 +70,19 @@ class Artifact:
         record = self.manifest.files.get(name)
         if record is None:
             raise ArtifactError(self.name, f"holds no file '{name}'", remedy=_REBUILD)
-        path = self._local(name)
-        if not path.is_file():
-            raise ArtifactError(self.name, f"its file '{name}' is missing at {path}", remedy=_REBUILD)
-        if not _matches_record(path, record) and not self._refetched(name):
+        path = self.backend.file(self.manifest, name)
+        if path is None:
             raise ArtifactError(
                 self.name,
-                f"its file {path} is not what was stored",
+                f"its file {self.location(name)} is missing or not what was stored",
                 expected=f"SHA-256 {record.sha256}",
                 remedy=_REBUILD,
             )
         return path
+
+    def location(self, name: str) -> UPath:
+        """Where a file of this artifact lies, on any filesystem."""
+        return self.backend.location(self.manifest, name)
 
     def local_folder(self, name: str) -> Path:
         """Local path of a folder of this artifact, every file in it verified."""
@@ -91,8 +93,10 @@ class Artifact:
 
     def verify(self) -> None:
         """Verify every file; raises `ArtifactError` at the first that does not hold."""
-        for name in self.manifest.files:
-            self.file(name)
+        damaged = self.backend.damaged(self.manifest)
+        if damaged is not None:
+            self.file(damaged)
+            raise ArtifactError(self.name, f"its file {self.location(damaged)} did not hold", remedy=_REBUILD)
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         """Named arrays of a safetensors file."""
@@ -120,38 +124,8 @@ class Artifact:
         """The bytes of a file."""
         return self.file(name).read_bytes()
 
-    def _refetched(self, name: str) -> bool:
-        """Whether a remote file holds after all once the copy in the cache, which may be at fault, is fetched anew."""
-        if self._is_local:
-            return False
-        self._local(name).unlink(missing_ok=True)
-        path = self._local(name)
-        return path.is_file() and _matches_record(path, self.manifest.files[name])
-
-    @property
-    def _is_local(self) -> bool:
-        return self.folder.protocol in ("", "file", "local")
-
-    def _local(self, name: str) -> Path:
-        if self._is_local:
-            return Path(self.folder.path) / name
-        local = self.cache / self.manifest.asset / self.manifest.partition / self.manifest.input_key / name
-        if not local.is_file():
-            local.parent.mkdir(parents=True, exist_ok=True)
-            fetched = local.with_name(f"{local.name}.{uuid.uuid4().hex}.part")
-            try:
-                fetched.write_bytes((self.folder / name).read_bytes())
-            except FileNotFoundError:
-                return local
-            fetched.replace(local)
-        return local
-
 
 _REBUILD = "rebuild it with 'stalign run STUDY'"
-
-
-def _matches_record(path: Path, record: FileRecord) -> bool:
-    return path.stat().st_size == record.size and file_sha256(path) == record.sha256
 
 
 def _matches(name: str, pattern: str) -> bool:

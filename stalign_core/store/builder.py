@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stalign_core.errors import ArtifactError
 from stalign_core.store.artifact import Artifact
+from stalign_core.store.backend import Origin
 from stalign_core.store.hashing import (
     anndata_hash,
     arrays_hash,
@@ -51,6 +52,8 @@ class ArtifactBuilder:
         self._predecessor = predecessor
         self._part_keys: dict[str, str] = {}
         self._part_files: dict[str, list[str]] = {}
+        self.taken_over: dict[str, Origin] = {}
+        """Of the files that are the predecessor's: where they come from."""
         self.parts_reused = 0
 
     def reuse_part(self, part: str, key_material: Any) -> bool:
@@ -74,6 +77,7 @@ class ArtifactBuilder:
         for name, path in paths.items():
             _link_or_copy(path, self._target(name))
             self.files[name] = self._predecessor.manifest.files[name]
+            self.taken_over[name] = (self._predecessor.manifest, name)
             self._part_files[part].append(name)
         self.parts_reused += 1
         return True

@@ -7,15 +7,10 @@ refusal, too. It lets a donor whose files cannot be used be left out by name, in
 from __future__ import annotations
 
 import json
-import uuid
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from upath import UPath
-
     from stalign_core.store.store import Store
 
 _NOTE: Final = "refused.json"
@@ -34,40 +29,27 @@ def refuse(store: Store, asset: str, partition: str, refusal: Refusal) -> None:
 
     Raises
     ------
-    OSError
+    OSError, StoreError
         If the store cannot be written.
     """
-    note = _place(store, asset, partition)
-    text = json.dumps(asdict(refusal))
-    if not store.is_local:
-        note.write_text(text, encoding="utf-8")
-        return
-    path = Path(note.path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{_NOTE}.{uuid.uuid4().hex}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    store.backend.replace(_place(asset, partition), json.dumps(asdict(refusal)).encode())
 
 
 def refusal_of(store: Store, asset: str, partition: str) -> Refusal | None:
     """The refusal that stands, if one does; of a note that is not whole nothing but that can be told."""
-    note = _place(store, asset, partition)
-    try:
-        return Refusal(**json.loads(note.read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError):
+    note = store.backend.read(_place(asset, partition))
+    if note is None:
         return None
+    try:
+        return Refusal(**json.loads(note))
     except (ValueError, TypeError):
-        return Refusal("", f"{note} is not whole")
+        return Refusal("", f"{store.base / _place(asset, partition)} is not whole")
 
 
 def lift_refusal(store: Store, asset: str, partition: str) -> None:
     """Forget the refusal: the asset was made after all."""
-    with suppress(FileNotFoundError, NotADirectoryError):
-        _place(store, asset, partition).unlink()
+    store.backend.delete(_place(asset, partition))
 
 
-def _place(store: Store, asset: str, partition: str) -> UPath:
-    return store.base / asset / partition / _NOTE
+def _place(asset: str, partition: str) -> str:
+    return f"{asset}/{partition}/{_NOTE}"

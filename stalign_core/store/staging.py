@@ -23,7 +23,7 @@ def sweep(parent: Path) -> list[Path]:
 
     A folder of another host stays: whether its process lives cannot be told from here.
     """
-    swept = [folder for folder in _folders(parent) if _writer_is_gone(folder.name)]
+    swept = [folder for folder in _folders(parent) if writer_is_gone(folder.name)]
     for folder in swept:
         shutil.rmtree(folder, ignore_errors=True)
     return swept
@@ -38,7 +38,7 @@ def leftovers(parent: Path, untouched_since: float) -> list[Path]:
         Seconds since the epoch.
     """
     return [
-        folder for folder in _folders(parent) if _writer_is_gone(folder.name) or last_change(folder) <= untouched_since
+        folder for folder in _folders(parent) if writer_is_gone(folder.name) or last_change(folder) <= untouched_since
     ]
 
 
@@ -51,7 +51,7 @@ def _folders(parent: Path) -> list[Path]:
     return sorted(parent.iterdir()) if parent.is_dir() else []
 
 
-def _writer_is_gone(name: str) -> bool:
+def writer_is_gone(name: str) -> bool:
     import psutil
 
     # From the right: the name of a host may hold hyphens.

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from stalign_core.errors import ArtifactError, MissingArtifactError
 from stalign_core.store.artifact import Artifact
+from stalign_core.store.backend import Backend, place_of
 from stalign_core.store.builder import ArtifactBuilder
+from stalign_core.store.fetched import FetchedFiles
+from stalign_core.store.local import LocalFolder, write_synced
 from stalign_core.store.manifest import MANIFEST, Manifest
-from stalign_core.store.staging import STAGING, leftovers, staging_name, sweep
+from stalign_core.store.remote import RemoteFolder
+from stalign_core.store.staging import leftovers, staging_name, sweep
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -26,7 +28,6 @@ UNPARTITIONED: Final = "_all"
 """Partition name of an asset that has none; no donor can be called so."""
 
 _POINTER: Final = "current.json"
-_SET_ASIDE: Final = ".damaged-"
 
 
 class Store:
@@ -37,29 +38,43 @@ class Store:
     base
         A local folder, or any fsspec URL (``s3://bucket/prefix``, ``memory://x``).
     cache
-        Local folder for files fetched from a remote base.
+        Local folder for staging and copies of a remote base.
+    options
+        Of the remote filesystem, as fsspec takes them: ``endpoint_url``, ``profile`` ...
+    cache_bytes
+        What the copies may take.
     """
 
-    def __init__(self, base: str | Path, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        base: str | Path,
+        cache: Path | None = None,
+        *,
+        options: Mapping[str, Any] | None = None,
+        cache_bytes: int = 50 * 2**30,
+    ) -> None:
         from upath import UPath
 
-        self.base: UPath = UPath(base)
+        self.base: UPath = UPath(base, **(options or {}))
         self.is_local = self.base.protocol in ("", "file", "local")
         self.cache = cache or Path(tempfile.gettempdir()) / "stalign_cache"
+        self.fetched = FetchedFiles(self.cache, cache_bytes)
+        self.backend: Backend = LocalFolder(self.base) if self.is_local else RemoteFolder(self.base, self.fetched)
 
     def find(self, asset: str, partition: str, input_key: str) -> Artifact | None:
         """The committed artifact with this key, or None; its manifest is verified, its files are not yet."""
         folder = self.base / asset / partition / input_key
-        try:
-            text = (folder / MANIFEST).read_text(encoding="utf-8")
-        except (FileNotFoundError, NotADirectoryError):
+        payload = self.backend.read(f"{asset}/{partition}/{input_key}/{MANIFEST}")
+        if payload is None:
             return None
+        try:
+            text = payload.decode("utf-8")
         except UnicodeDecodeError:
             raise ArtifactError(str(folder / MANIFEST), "is not a whole manifest") from None
         manifest = Manifest.from_json(text, where=str(folder / MANIFEST))
         if (manifest.asset, manifest.partition, manifest.input_key) != (asset, partition, input_key):
             raise ArtifactError(str(folder / MANIFEST), f"belongs to {manifest.asset} of {manifest.partition}")
-        return Artifact(folder, manifest, self.cache)
+        return Artifact(folder, manifest, self.backend)
 
     def current(self, asset: str, partition: str) -> Artifact | None:
         """The artifact in force for an asset and partition, or None if there never was one.
@@ -72,10 +87,11 @@ class Store:
             If the pointer or what it points at is not whole.
         """
         pointer = self.base / asset / partition / _POINTER
-        try:
-            input_key = json.loads(pointer.read_text(encoding="utf-8"))["input_key"]
-        except (FileNotFoundError, NotADirectoryError):
+        payload = self.backend.read(f"{asset}/{partition}/{_POINTER}")
+        if payload is None:
             return None
+        try:
+            input_key = json.loads(payload)["input_key"]
         except (ValueError, KeyError, TypeError):
             raise ArtifactError(str(pointer), "is not a whole pointer", remedy=_RERUN) from None
         artifact = self.find(asset, partition, str(input_key))
@@ -86,7 +102,6 @@ class Store:
     def point(self, artifact: Artifact) -> None:
         """Make `artifact` the one in force: an atomic replacement."""
         manifest = artifact.manifest
-        folder = self.base / manifest.asset / manifest.partition
         text = json.dumps(
             {
                 "input_key": manifest.input_key,
@@ -94,19 +109,13 @@ class Store:
                 "updated": datetime.now(UTC).isoformat(timespec="seconds"),
             }
         )
-        if not self.is_local:
-            (folder / _POINTER).write_text(text, encoding="utf-8")
-            return
-        path = Path(folder.path)
-        temporary = path / f".{_POINTER}.{uuid.uuid4().hex}"
-        _write_synced(temporary, text.encode())
-        temporary.replace(path / _POINTER)
-        _sync_folder(path)
+        self.backend.replace(f"{manifest.asset}/{manifest.partition}/{_POINTER}", text.encode())
 
     @contextmanager
     def staging(self, predecessor: Artifact | None) -> Iterator[ArtifactBuilder]:
         """A builder over a fresh staging folder, which is removed at the end unless it was committed."""
-        folder = self._staging_parent / staging_name()
+        self.backend.prepare()
+        folder = self.staging_parent / staging_name()
         try:
             folder.mkdir(parents=True)
         except (PermissionError, FileNotFoundError, NotADirectoryError, FileExistsError) as error:
@@ -123,45 +132,30 @@ class Store:
 
     def sweep_staging(self) -> list[Path]:
         """Remove what killed processes of this host left in staging; returns the folders that were removed."""
-        return sweep(self._staging_parent)
+        return sweep(self.staging_parent)
 
     def commit(self, builder: ArtifactBuilder, manifest: Manifest) -> Artifact:
         """Make the builder's files an artifact: manifest last, all of it at once.
 
         If another process committed the same key meanwhile, its artifact stands and this one is dropped.
         """
-        _write_synced(builder.staging / MANIFEST, manifest.to_json().encode())
-        target = self.base / manifest.asset / manifest.partition / manifest.input_key
-        if self.is_local:
-            self._rename(builder.staging, Path(target.path))
-        else:
-            self._upload(builder.staging, target)
+        write_synced(builder.staging / MANIFEST, manifest.to_json().encode())
+        self.backend.commit(builder.staging, manifest, builder.taken_over)
         committed = self.find(manifest.asset, manifest.partition, manifest.input_key)
         if committed is None:
-            raise ArtifactError(str(target), "vanished right after it was written")
+            raise ArtifactError(str(self.base / place_of(manifest)), "vanished right after it was written")
         return committed
 
     def discard(self, artifact_folder: Path | UPath) -> None:
         """Move a damaged artifact out of the way; its bytes are kept for inspection."""
-        from upath import UPath
-
-        path = Path(UPath(artifact_folder).path)
-        aside = path.with_name(f"{path.name}{_SET_ASIDE}{uuid.uuid4().hex[:8]}")
-        # Another process may have moved it meanwhile.
-        with suppress(FileNotFoundError):
-            if self.is_local:
-                path.rename(aside)
-            else:
-                self.base.fs.mv(str(path), str(aside), recursive=True)
+        self.backend.set_aside(self._place(artifact_folder))
 
     def artifacts(self, report: Callable[[ArtifactError], None] | None = None) -> Iterator[Artifact]:
         """Every committed artifact with a whole manifest, in order of path; `report` hears of each that has none."""
-        for path in sorted(self.base.rglob(MANIFEST), key=str):
-            *asset, partition, input_key = path.parent.path[len(self.base.path) :].strip("/").rsplit("/", 2)
-            if not asset or STAGING in (*asset, partition) or _SET_ASIDE in input_key:
-                continue
+        for path in self.backend.named(MANIFEST):
+            asset, partition, input_key = path.removesuffix(f"/{MANIFEST}").rsplit("/", 2)
             try:
-                found = self.find(asset[0], partition, input_key)
+                found = self.find(asset, partition, input_key)
             except ArtifactError as error:
                 if report is not None:
                     report(error)
@@ -177,8 +171,8 @@ class Store:
         ArtifactError
             If a pointer or what it points at is not whole.
         """
-        for path in sorted(self.base.rglob(_POINTER), key=str):
-            asset, partition = path.parent.path[len(self.base.path) :].strip("/").rsplit("/", 1)
+        for path in self.backend.named(_POINTER):
+            asset, partition = path.removesuffix(f"/{_POINTER}").rsplit("/", 1)
             with suppress(MissingArtifactError):
                 artifact = self.current(asset, partition)
                 if artifact is not None:
@@ -186,78 +180,33 @@ class Store:
 
     def set_aside(self) -> Iterator[UPath]:
         """Folders of the damaged artifacts that `discard` moved out of the way."""
-        for path in sorted(self.base.rglob(f"*{_SET_ASIDE}*"), key=str):
-            if path.is_dir():
-                yield path
+        yield from (self.base / place for place in self.backend.asides())
+
+    def unfinished(self) -> Iterator[UPath]:
+        """Folders of uploads that were interrupted before their manifest; none in a local store."""
+        yield from (self.base / place for place in self.backend.unfinished())
+
+    def last_change(self, folder: UPath) -> float:
+        """When a folder of the store or anything in it changed last, in seconds since the epoch."""
+        return self.backend.last_change(self._place(folder))
 
     def staging_leftovers(self, untouched_since: float) -> list[Path]:
         """Staging folders that nobody will go on with; see `stalign_core.store.staging.leftovers`."""
-        return leftovers(self._staging_parent, untouched_since)
+        return leftovers(self.staging_parent, untouched_since)
 
     def remove(self, folder: Path | UPath) -> None:
         """Remove the folder of an artifact; killed midway, it leaves nothing that would be taken for one."""
-        from upath import UPath
-
-        if self.is_local:
-            doomed = self._staging_parent / staging_name()
-            doomed.parent.mkdir(exist_ok=True)
-            Path(folder).rename(doomed)
-            shutil.rmtree(doomed)
-        else:
-            (folder / MANIFEST).unlink(missing_ok=True)
-            self.base.fs.rm(UPath(folder).path, recursive=True)
+        self.backend.remove(self._place(folder))
 
     @property
-    def _staging_parent(self) -> Path:
-        return (Path(self.base.path) if self.is_local else self.cache) / STAGING
+    def staging_parent(self) -> Path:
+        """Local folder of the staging folders."""
+        return self.backend.staging_parent
 
-    def _rename(self, staging: Path, target: Path) -> None:
-        for path in staging.rglob("*"):
-            if path.is_file():
-                _sync_file(path)
-        for path in [*(p for p in staging.rglob("*") if p.is_dir()), staging]:
-            _sync_folder(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            staging.rename(target)
-        except OSError:
-            if not target.exists():
-                raise
-            if not (target / MANIFEST).is_file():
-                self.discard(target)
-                staging.rename(target)
-        _sync_folder(target.parent)
+    def _place(self, folder: Path | UPath) -> str:
+        from upath import UPath
 
-    def _upload(self, staging: Path, target: UPath) -> None:
-        for path in sorted(staging.rglob("*")):
-            if path.is_file() and path.name != MANIFEST:
-                self._put(path, target / path.relative_to(staging).as_posix())
-        self._put(staging / MANIFEST, target / MANIFEST)
-
-    @staticmethod
-    def _put(source: Path, target: UPath) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.fs.put_file(str(source), target.path)
+        return str(UPath(folder).path).removeprefix(self.base.path.rstrip("/")).strip("/")
 
 
 _RERUN = "run 'stalign run STUDY' again"
-
-
-def _write_synced(path: Path, payload: bytes) -> None:
-    with path.open("wb") as stream:
-        stream.write(payload)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
