@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from stalign_core.settings import Scope, Settings, VariantSettings
 
 _CORRECTION_VERSION: Final = 1
-_MODEL_VERSION: Final = 1
+_MODEL_VERSION: Final = 2
 _EMBEDDING_VERSION: Final = 1
 _DOMAINS_VERSION: Final = 2
 _METRICS_VERSION: Final = 1

@@ -222,8 +222,9 @@ class Aestetik:
         split = self._scaling.n_expression
         rng = np.random.default_rng(self.seed)
         everyone = np.ones(given.n_spots, dtype=bool)
-        expression = self._preset.group(rows[:, :split], given.sample, everyone, n_domains, method, rng)
-        morphology = self._preset.group(rows[:, split:], given.sample, given.has_morphology, n_domains, method, rng)
+        group = self._preset.group
+        expression = group(rows[:, :split], given.sample, everyone, n_domains, method, rng, False)
+        morphology = group(rows[:, split:], given.sample, given.has_morphology, n_domains, method, rng, True)
         return TrainingData(
             views=views,
             n_expression=split,

@@ -20,6 +20,7 @@ def group_labels(
     n_groups: int,
     method: TripletLabels,
     rng: np.random.Generator,
+    comparable: bool = True,
 ) -> NDArray[np.int64]:
     """Label each spot that has the modality, over all samples together.
 
@@ -37,6 +38,10 @@ def group_labels(
         ``"tied"`` or ``"kmeans"``.
     rng
         Source of the starts.
+    comparable
+        Whether lengths of the features compare between samples. How far a spot's expression lies from the mean also
+        tells how well its section was measured; where they do not compare and samples disagree, a tied mixture
+        is fitted to `directions`.
 
     Returns
     -------
@@ -49,9 +54,29 @@ def group_labels(
     if method == "kmeans":
         labels[present] = kmeans_labels(known, n_groups, rng)
     else:
+        if not comparable and disagreement(known, sample[present]) > 0:
+            known = directions(known)
         shrinkage = disagreement(known, sample[present])
         labels[present] = fit_tied_mixture(known, n_groups, rng, shrinkage).predict(known)
     return labels
+
+
+def directions(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows less their mean, each divided by its Euclidean length; a row at the mean stays zero.
+
+    Parameters
+    ----------
+    rows
+        (n, d) features.
+
+    Returns
+    -------
+    (n, d) float32.
+    """
+    centred = rows - rows.mean(axis=0, dtype=np.float64)
+    length = np.linalg.norm(centred, axis=1, keepdims=True)
+    found: NDArray[np.float32] = (centred / np.where(length > 0, length, 1)).astype(np.float32)
+    return found
 
 
 def disagreement(rows: NDArray[np.float32], sample: NDArray[np.int64]) -> float:

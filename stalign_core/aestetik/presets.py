@@ -22,7 +22,7 @@ from stalign_core.aestetik.settings import AestetikSettings, TripletLabels
 from stalign_core.aestetik.views import Views
 
 Grouping = Callable[
-    [NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_], int, TripletLabels, np.random.Generator],
+    [NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_], int, TripletLabels, np.random.Generator, bool],
     NDArray[np.int64],
 ]
 

@@ -22,11 +22,12 @@ def best_group_labels(
     n_groups: int,
     method: TripletLabels,
     rng: np.random.Generator,
+    comparable: bool = True,
 ) -> NDArray[np.int64]:
     """As `group_labels`, K-Means with `STARTS` starts."""
     labels = np.full(len(rows), -1, dtype=np.int64)
     known = rows[present]
     if method != "kmeans" or len(known) < n_groups or not np.ptp(known, axis=0).any():
-        return group_labels(rows, sample, present, n_groups, method, rng)
+        return group_labels(rows, sample, present, n_groups, method, rng, comparable)
     labels[present] = kmeans_labels(known, n_groups, rng, STARTS)
     return labels

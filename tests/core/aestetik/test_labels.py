@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from stalign_core.aestetik.labels import disagreement, group_labels
+from stalign_core.aestetik.labels import directions, disagreement, group_labels
+from stalign_core.aestetik.mixture import fit_tied_mixture
 
 
 def test_replicates_do_not_disagree():
@@ -48,3 +49,37 @@ def test_fewer_spots_than_groups_or_a_constant_modality_give_no_labels():
     assert (group_labels(rows, sample, everyone, 2, "tied", np.random.default_rng(0)) == -1).all()
     varied = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
     assert (group_labels(varied, sample, everyone, 6, "tied", np.random.default_rng(0)) == -1).all()
+
+
+def test_directions_by_hand():
+    # The mean is (1, 0): less it, the rows are (3, 4), (-3, -4) and (0, 0), of lengths 5, 5 and 0.
+    rows = np.array([[4, 4], [-2, -4], [1, 0]], np.float32)
+    np.testing.assert_allclose(directions(rows), [[0.6, 0.8], [-0.6, -0.8], [0, 0]], atol=1e-7)
+
+
+def _groups_by_angle(unlike: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Three groups that differ by direction, in four samples that are measured ever better: spots, sample, group."""
+    rng = np.random.default_rng(0)
+    group, sample = rng.integers(3, size=1200), np.repeat(np.arange(4), 300)
+    rows = np.eye(3)[group] + rng.normal(size=(1200, 3)) * 0.12
+    rows *= rng.uniform(0.5, 1.5, size=(1200, 1))
+    return (rows * (3.0**sample)[:, None] if unlike else rows).astype(np.float32), sample, group
+
+
+def test_where_samples_disagree_groups_are_of_directions_unless_lengths_compare():
+    rows, sample, _ = _groups_by_angle(unlike=True)
+    assert disagreement(rows, sample) > 0
+    for comparable, known in ((True, rows), (False, directions(rows))):
+        shrinkage = disagreement(known, sample)
+        expected = fit_tied_mixture(known, 3, np.random.default_rng(0), shrinkage).predict(known)
+        found = group_labels(rows, sample, sample >= 0, 3, "tied", np.random.default_rng(0), comparable)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_where_samples_agree_lengths_count():
+    rows, sample, _ = _groups_by_angle(unlike=False)
+    assert disagreement(rows, sample) == 0
+    known = [
+        group_labels(rows, sample, sample >= 0, 3, "tied", np.random.default_rng(0), flag) for flag in (True, False)
+    ]
+    np.testing.assert_array_equal(*known)
