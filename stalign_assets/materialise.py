@@ -157,7 +157,7 @@ def _manifest(step: Step, want: Wanted, task: Task, measure: Measure) -> Manifes
         settings=json.loads(canonical_json(want.settings)),
         settings_hash=step.study.settings_hash,
         seed=want.seed,
-        inputs=want.input_records,
+        inputs=(*want.input_records, *task.made_from),
         sources=want.sources,
         donors=want.donors,
         donors_left_out=dict(want.donors_left_out),

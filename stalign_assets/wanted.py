@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stalign_assets.recipes.recipe import Input, KeyContext, Recipe
+from stalign_assets.recipes.recipe import SPLITS, Input, KeyContext, Recipe
 from stalign_assets.recipes.samples import RAW
 from stalign_assets.study import Study
 from stalign_core.errors import ArtifactError, StudyError
@@ -216,6 +216,8 @@ def _donors_of(
 
 def _artifacts_of(study: Study, upstream: Recipe, recipe: Recipe, donors: tuple[str, ...]) -> dict[str, Artifact]:
     partitions = donors if upstream.partitioning == "donor" else (UNPARTITIONED,)
+    if upstream.partitioning == "fold":
+        partitions = folds_of(study)
     artifacts = {}
     for partition in partitions:
         artifact = study.store.current(upstream.asset, partition)
@@ -226,6 +228,20 @@ def _artifacts_of(study: Study, upstream: Recipe, recipe: Recipe, donors: tuple[
             )
         artifacts[partition] = artifact
     return artifacts
+
+
+def folds_of(study: Study) -> tuple[str, ...]:
+    """Partitions of what is made per outer fold of the benchmark.
+
+    Raises
+    ------
+    MissingInputError
+        If the folds were never dealt.
+    """
+    splits = study.store.current(SPLITS, UNPARTITIONED)
+    if splits is None:
+        raise MissingInputError("benchmark", f"needs {SPLITS}, which was never materialised", remedy="materialise it")
+    return tuple(splits.manifest.summary["folds"])
 
 
 def _check_agreement(

@@ -11,7 +11,7 @@ from stalign_assets.locking import using_store
 from stalign_assets.materialise import Materialisation, Step, materialise
 from stalign_assets.platform.executors.tags import op_tags_of
 from stalign_assets.platform.metadata import metadata_of
-from stalign_assets.platform.partitions import DONORS
+from stalign_assets.platform.partitions import partitions_of
 from stalign_assets.platform.resources import StudyResource
 from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.recipes.recipe import Recipe
@@ -27,7 +27,7 @@ def asset_of(recipe: Recipe, recipes: Mapping[str, Recipe], execution: Execution
     @dg.asset(
         key=recipe.path,
         deps=[recipes[declared.asset].path for declared in recipe.inputs],
-        partitions_def=DONORS if recipe.partitioning == "donor" else None,
+        partitions_def=partitions_of(recipe.partitioning),
         group_name=recipe.group,
         description=recipe.description,
         code_version=str(recipe.code_version),

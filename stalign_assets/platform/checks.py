@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from stalign_assets.platform.assets import failing_in_one_line
-from stalign_assets.platform.partitions import DONORS
+from stalign_assets.platform.partitions import partitions_of
 from stalign_assets.platform.resources import StudyResource
 from stalign_assets.recipes.graph import SCOPES
 from stalign_assets.recipes.recipe import Recipe
@@ -54,7 +54,7 @@ def _define_check(recipe: Recipe, rule: CheckRule) -> dg.AssetChecksDefinition:
         name=rule.name,
         description=rule.description,
         blocking=rule.blocking,
-        partitions_def=DONORS if recipe.partitioning == "donor" else None,
+        partitions_def=partitions_of(recipe.partitioning),
     )
     def check_artifact(context: dg.AssetCheckExecutionContext, study: StudyResource) -> dg.AssetCheckResult:
         partition = context.partition_key if context.has_partition_key else UNPARTITIONED

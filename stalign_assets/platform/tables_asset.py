@@ -16,7 +16,7 @@ from stalign_assets.pools import DUCKDB_POOL
 from stalign_assets.recipes.graph import SCOPES, recipes_of
 from stalign_assets.recipes.recipe import Recipe
 from stalign_assets.results.headline import write_domain_tables
-from stalign_assets.results.tables import TABLES_VERSION, connect, rebuild_tables
+from stalign_assets.results.tables import BENCHMARK_RESULTS, TABLES_VERSION, connect, rebuild_tables
 from stalign_assets.study import Study
 from stalign_assets.wanted import reason_left_out
 from stalign_core.settings import ExecutionSettings
@@ -30,7 +30,9 @@ def tables_asset(recipes: Mapping[str, Recipe], execution: ExecutionSettings) ->
     @dg.asset(
         key=METRICS_TABLES,
         deps=[
-            recipe.path for recipe in recipes.values() if recipe.variant is not None and recipe.path[-1] == "metrics"
+            recipe.path
+            for recipe in recipes.values()
+            if recipe.asset == BENCHMARK_RESULTS or (recipe.variant is not None and recipe.path[-1] == "metrics")
         ],
         group_name="results",
         description="metrics.duckdb: metrics, samples, domains and lineage as SQL tables; reports/domains_*.csv.",

@@ -16,9 +16,15 @@ if TYPE_CHECKING:
 
     from stalign_assets.study import Study
     from stalign_core.settings import Settings
-    from stalign_core.store import Artifact, ArtifactBuilder
+    from stalign_core.store import Artifact, ArtifactBuilder, InputRecord
 
-Partitioning = Literal["donor", "none"]
+Partitioning = Literal["donor", "fold", "none"]
+
+SPLITS: Final = "benchmark/splits"
+"""Asset that says which outer folds there are."""
+
+BENCHMARK_GROUP: Final = "benchmark"
+"""Group of the paper's study, which runs when it is asked for."""
 
 SAMPLES_GROUP: Final = "samples"
 """Group of the assets that are made of a donor's own files."""
@@ -76,6 +82,8 @@ class Task:
     progress: Progress
     say: Callable[[str], None]
     warnings: list[str] = field(default_factory=list)
+    made_from: list[InputRecord] = field(default_factory=list)
+    """Artifacts that were read besides the declared inputs: they are kept as long as this one."""
 
     @property
     def settings(self) -> Settings:
@@ -126,7 +134,8 @@ class Recipe:
     group, description
         Where and how the lineage page shows it.
     partitioning
-        ``"donor"``: one artifact per donor; ``"none"``: one for the cohort.
+        ``"donor"``: one artifact per donor; ``"fold"``: one per outer fold of the benchmark; ``"none"``: one for the
+        cohort.
     code_version
         Raised by one when the computation changes its results.
     inputs

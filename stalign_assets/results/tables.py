@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
     from stalign_assets.recipes.recipe import Recipe
 
-TABLES_VERSION: Final = 3
+BENCHMARK_RESULTS: Final = "benchmark/results"
+
+TABLES_VERSION: Final = 4
 METRIC_COLUMNS: Final = (
     "run_id",
     "input_key",
@@ -56,7 +58,10 @@ create table samples (
 create table domains (
     scope varchar, variant varchar, donor varchar, sample varchar, barcode varchar, domain varchar,
     domain_unrefined varchar, input_key varchar);
-create table trials (trial varchar, settings varchar, fold integer, donor varchar, metric varchar, value double);
+create table trials (
+    trial varchar, task varchar, fold integer, role varchar, grp varchar, donors varchar, arm varchar, method varchar,
+    model varchar, representation varchar, encoder varchar, settings varchar, n_domains integer, seed bigint,
+    clusterer varchar, refined boolean, donor varchar, sample varchar, metric varchar, value double);
 create table lineage (
     asset varchar, partition varchar, input_key varchar, data_version varchar, input_asset varchar,
     input_partition varchar, input_input_key varchar, input_data_version varchar, source_path varchar,
@@ -204,6 +209,8 @@ def _write(
             asset = artifact.manifest.asset
             if asset == RAW:
                 _append(connection, "samples", _sample_rows(artifact))
+            elif asset == BENCHMARK_RESULTS:
+                _append(connection, "trials", artifact.table("trials.parquet"))
             elif asset not in of_variants or artifact.manifest.partition not in accepted:
                 continue
             elif recipes[asset].path[-1] == "metrics":

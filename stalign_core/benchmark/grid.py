@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from types import MappingProxyType
 from typing import Any, Final
+
+from stalign_core.aestetik.settings import AestetikSettings
+from stalign_core.errors import SettingsError
+from stalign_core.settings.correction import HarmonySettings, ScanoramaSettings, ScviSettings
 
 Grid = Mapping[str, Sequence[Any]]
 
@@ -23,6 +27,54 @@ TABLE_1: Final[Mapping[str, Grid]] = MappingProxyType(
     }
 )
 """Values of each model's hyperparameters; `uncorrected` has none."""
+
+_SEARCHED: Final = tuple(model for model, grid in TABLE_1.items() if grid)
+_SECTIONS: Final = {"scvi": ScviSettings, "harmony": HarmonySettings, "scanorama": ScanoramaSettings}
+
+
+def check_grids(grids: Mapping[str, Mapping[str, Sequence[Any]]]) -> None:
+    """Refuse values that the models themselves would refuse.
+
+    Raises
+    ------
+    SettingsError
+        Naming the model, the hyperparameter and the value.
+    """
+    for model, grid in grids.items():
+        if model not in TABLE_1 or not TABLE_1[model]:
+            raise SettingsError(f"benchmark.grids.{model}", "has no hyperparameters", expected=_one_of(_SEARCHED))
+        for name, values in grid.items():
+            if name not in TABLE_1[model]:
+                raise SettingsError(
+                    f"benchmark.grids.{model}.{name}", "is not searched", expected=_one_of(TABLE_1[model])
+                )
+            if not values:
+                raise SettingsError(f"benchmark.grids.{model}.{name}", "is empty", expected="one value at least")
+            for value in values:
+                _check_value(model, name, value)
+
+
+def _check_value(model: str, name: str, value: Any) -> None:
+    where = f"benchmark.grids.{model}.{name}"
+    if name == "refine":
+        if not isinstance(value, bool):
+            raise SettingsError(where, f"holds {value!r}", expected="true or false")
+        return
+    try:
+        if model == "aestetik":
+            AestetikSettings(**{name: value})
+        else:
+            _SECTIONS[model](**{name: value})
+    except ValueError:
+        raise SettingsError(
+            where, f"holds {value!r}", expected=f"a value that correction.{model}.{name} may have"
+        ) from None
+    except SettingsError as error:
+        raise SettingsError(where, f"holds {value!r}", expected=error.expected) from None
+
+
+def _one_of(names: Iterable[str]) -> str:
+    return "one of " + ", ".join(names)
 
 
 def combinations(*grids: Grid) -> list[dict[str, Any]]:

@@ -82,6 +82,75 @@ def multi_donor_splits(donors: Donors, n_folds: int = 2) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def untuned_splits(donors: Donors, task: str) -> pd.DataFrame:
+    """One fold in which every donor is tested and none tunes: for default settings, where donors are too few to tune.
+
+    Parameters
+    ----------
+    donors
+        Samples of each donor.
+    task
+        ``"single_donor"``: each donor is a group of its own; ``"multi_donor"``: all are one.
+
+    Returns
+    -------
+    Columns `COLUMNS`.
+
+    Raises
+    ------
+    SettingsError
+        If the multi-donor task has one donor only.
+    """
+    _check_enough(donors, 1 if task == SINGLE else 2, task)
+    rows = [
+        (task, 1, "test", donor if task == SINGLE else "test", donor, sample)
+        for donor in sorted(donors)
+        for sample in sorted(donors[donor])
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def plan_splits(donors: Donors, tasks: Sequence[str], n_folds: int, tune: bool) -> tuple[pd.DataFrame, list[str]]:
+    """Outer folds of every task that these donors allow.
+
+    Parameters
+    ----------
+    donors
+        Samples of each donor that can be scored.
+    tasks
+        Of ``"single_donor"`` and ``"multi_donor"``.
+    n_folds
+        Of the multi-donor task.
+    tune
+        Whether hyperparameters are to be searched.
+
+    Returns
+    -------
+    The table, and one line for each task that is left out or not tuned, with the reason.
+
+    Raises
+    ------
+    SettingsError
+        If no task is possible.
+    """
+    tables, notes = [], []
+    for task in tasks:
+        needed = 2 if task == SINGLE else 2 * n_folds
+        if tune and len(donors) >= needed:
+            tables.append(single_donor_splits(donors) if task == SINGLE else multi_donor_splits(donors, n_folds))
+        elif len(donors) >= (1 if task == SINGLE else 2):
+            reason = f"{len(donors)} donors, {needed} needed" if tune else "benchmark.tune is false"
+            notes.append(f"{task}: not tuned ({reason}): default settings are tested on every donor")
+            tables.append(untuned_splits(donors, task))
+        else:
+            notes.append(f"{task}: left out, because there is one donor only")
+    if not tables:
+        raise SettingsError("benchmark.tasks", "; ".join(notes) or "is empty", expected="a task that the donors allow")
+    splits = pd.concat(tables, ignore_index=True)
+    check_splits(splits)
+    return splits, notes
+
+
 def check_splits(splits: pd.DataFrame) -> None:
     """Refuse a table by which a donor, or a sample, both tunes and is tested within a fold.
 

@@ -54,7 +54,7 @@ def kbet(neighborhoods: Neighborhoods, batches: npt.NDArray[Any], alpha: float =
     alpha
         Level of the test.
     """
-    scib_metrics = _import_scib_metrics()
+    scib_metrics = import_scib_metrics()
     neighbors = scib_metrics.nearest_neighbors.NeighborsResults(
         indices=neighborhoods.indices, distances=neighborhoods.distances
     )
@@ -71,7 +71,7 @@ def _simpson_indices(
     are filled up without changing a value: with repeated spots, with neighbours that are marked as the spot itself,
     which has no weight, and with batches that nobody belongs to.
     """
-    scib_metrics = _import_scib_metrics()
+    scib_metrics = import_scib_metrics()
     n_others = neighborhoods.size - 1
     width = _round_up(n_others, _CHUNK_NEIGHBORS)
     filled = ((0, 0), (0, width - n_others))
@@ -100,7 +100,7 @@ def _round_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
 
-def _import_scib_metrics() -> Any:
+def import_scib_metrics() -> Any:
     """scib-metrics, with JAX kept on the CPU and torch's devices left alone."""
     import jax
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -107,6 +108,33 @@ def projection_figure(projection: Projection, colorings: dict[str, Any], *, titl
         ax.set_title(f"by {name}", fontsize=11)
     if title:
         figure.suptitle(title, fontsize=12, x=0.01, horizontalalignment="left")
+    return to_png(figure)
+
+
+def projection_grid(projections: Mapping[str, Projection], colorings: dict[str, Any]) -> bytes:
+    """Draw several embeddings of the same spots: a row per colouring, a column per embedding.
+
+    Parameters
+    ----------
+    projections
+        By the name of the embedding.
+    colorings
+        As in `projection_figure`.
+
+    Returns
+    -------
+    PNG bytes.
+    """
+    figure = new_figure(4.2 * len(projections) + 2.2, 4.0 * len(colorings))
+    axes = figure.subplots(len(colorings), len(projections), squeeze=False)
+    for row, (name, groups) in zip(axes, colorings.items(), strict=True):
+        for ax, (title, projection) in zip(row, projections.items(), strict=True):
+            order = np.random.default_rng(0).permutation(len(projection.rows))
+            drawn = pd.Series(np.asarray(groups, dtype=object)[projection.rows[order]])
+            _draw_points(ax, projection.coordinates[order], drawn, _colors(groups))
+            ax.set_title(f"{title}, by {name}", fontsize=11)
+            if ax is not row[-1]:
+                ax.get_legend().remove()
     return to_png(figure)
 
 

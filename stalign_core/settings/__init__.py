@@ -1,6 +1,7 @@
 """The settings of a study: typed, validated, read from and written to ``study.toml``. One file per part of them."""
 
 from stalign_core.settings.automation import AutomationSettings
+from stalign_core.settings.benchmark import BenchmarkModel, BenchmarkSettings, BenchmarkTask
 from stalign_core.settings.correction import (
     CorrectionMethod,
     CorrectionSettings,
@@ -30,6 +31,9 @@ __all__ = [
     "FEATURE_NAMES",
     "STUDY_VERSION",
     "AutomationSettings",
+    "BenchmarkModel",
+    "BenchmarkSettings",
+    "BenchmarkTask",
     "Clusterer",
     "CorrectionMethod",
     "CorrectionSettings",

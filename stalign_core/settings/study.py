@@ -12,6 +12,7 @@ from stalign_core.aestetik.settings import AestetikSettings
 from stalign_core.errors import SettingsError
 from stalign_core.naming import NAME_RULE, is_safe_name
 from stalign_core.settings.automation import AutomationSettings
+from stalign_core.settings.benchmark import BenchmarkSettings
 from stalign_core.settings.correction import CorrectionSettings
 from stalign_core.settings.execution import ExecutionSettings, IncrementalSettings
 from stalign_core.settings.faults import aestetik_from_table
@@ -77,6 +78,7 @@ class Settings(Section):
     incremental: IncrementalSettings = IncrementalSettings()
     execution: ExecutionSettings = ExecutionSettings()
     automation: AutomationSettings = AutomationSettings()
+    benchmark: BenchmarkSettings = BenchmarkSettings()
 
     @field_validator("aestetik", mode="before")
     @classmethod

@@ -18,7 +18,7 @@ import pytest
 
 from stalign_assets.platform.tables_asset import METRICS_TABLES
 from stalign_assets.recipes.graph import SCOPES, recipes_of
-from stalign_assets.recipes.recipe import Recipe
+from stalign_assets.recipes.recipe import BENCHMARK_GROUP, Recipe
 from stalign_assets.results.tables import TABLES_VERSION, rebuild_tables
 from stalign_core.settings import parse_settings
 from tests.assets.source_cover import Place, SourceCover
@@ -60,6 +60,8 @@ def kind_of(recipe: Recipe) -> str:
     """What remains of an asset's name without its scope, variant, encoder or representation, which change no code."""
     if recipe.variant is not None:
         return recipe.path[-1]
+    if recipe.group == BENCHMARK_GROUP:
+        return recipe.asset
     return recipe.path[1] if recipe.path[0] in SCOPES else recipe.path[0]
 
 

@@ -129,6 +129,7 @@ def test_the_lineage_page_opens_as_a_dozen_boxes(default_graph: dict[str, dict[s
     assert groups == {
         "samples",
         "results",
+        "benchmark",
         *(f"{scope}_{rest}" for scope in ("donor", "cohort") for rest in ("features", *methods)),
     }
 
@@ -137,7 +138,8 @@ def test_donor_assets_and_their_checks_are_partitioned_and_cohort_assets_are_not
     default_graph: dict[str, dict[str, Any]],
 ) -> None:
     for asset, described in default_graph.items():
-        expected = None if asset.startswith("cohort/") or asset == "metrics_tables" else "donors"
+        expected = None if asset.startswith(("cohort/", "benchmark/")) or asset == "metrics_tables" else "donors"
+        expected = "folds" if asset == "benchmark/search" else expected
         assert described["partitions"] == expected, asset
         assert {check["partitions"] for check in described["checks"].values()} <= {expected}, asset
 

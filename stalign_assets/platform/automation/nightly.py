@@ -6,7 +6,7 @@ import dagster as dg
 
 from stalign_assets.platform.automation.ticks import request_of, study_at_tick
 from stalign_assets.platform.resources import StudyResource
-from stalign_assets.recipes.recipe import Recipe
+from stalign_assets.recipes.recipe import BENCHMARK_GROUP, Recipe
 from stalign_assets.unattended.attempts import Wish, unfinished_runs
 from stalign_assets.unattended.reintegration import decide_integration
 from stalign_core.errors import StalignError
@@ -36,7 +36,11 @@ def nightly_schedule(settings: AutomationSettings, loaded: Mapping[str, Recipe])
         description="Integrates the cohort again if it is not up to date and no run for it is at work.",
         cron_schedule=settings.integrate_at,
         execution_timezone=settings.timezone,
-        target=[dg.AssetKey(recipe.path) for recipe in loaded.values() if recipe.partitioning == "none"],
+        target=[
+            dg.AssetKey(recipe.path)
+            for recipe in loaded.values()
+            if recipe.partitioning == "none" and recipe.group != BENCHMARK_GROUP
+        ],
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
     def nightly_integration(

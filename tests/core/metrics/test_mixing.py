@@ -67,7 +67,7 @@ def test_filled_up_chunks_give_what_scib_metrics_gives_in_one_call(monkeypatch: 
     monkeypatch.setattr(mixing, "_CHUNK_SPOTS", 64)
     monkeypatch.setattr(mixing, "_CHUNK_NEIGHBORS", 24)
     neighborhoods = find_neighborhoods(embedding, 30)
-    scib_metrics = mixing._import_scib_metrics()
+    scib_metrics = mixing.import_scib_metrics()
     whole = scib_metrics.nearest_neighbors.NeighborsResults(
         indices=neighborhoods.indices, distances=neighborhoods.distances
     )

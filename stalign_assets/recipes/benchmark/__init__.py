@@ -1,0 +1,1 @@
+"""The paper's study: outer folds, trials, tables, figures."""

@@ -1,0 +1,212 @@
+"""`stalign benchmark` on a tiny simulated cohort of four donors: folds, trials, tables, figures, page, resumption."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from stalign_assets.benchmarking import foresee, run_benchmark
+from stalign_assets.cli.main import cli
+from stalign_assets.driver import Request, bring_up_to_date
+from stalign_assets.garbage import roots
+from stalign_assets.new_study import create_study
+from stalign_assets.recipes.benchmark.trials import TRIALS, Bench
+from stalign_assets.results.tables import query
+from stalign_assets.study import SETTINGS_FILE, open_study
+from stalign_core.settings import parse_settings
+from stalign_core.simulate import simulate_cohort
+from tests.assets.conftest import TINY_DESIGN, TINY_SETTINGS
+
+pytestmark = pytest.mark.slow
+
+BENCHMARK: dict[str, Any] = {
+    "tasks": ["multi_donor"],
+    "methods": ["uncorrected", "harmony"],
+    "models": ["alone", "neighbors", "aestetik"],
+    "seeds": [0, 1],
+    "grids": {"harmony": {"theta": [2.0]}, "aestetik": {"morphology_weight": [0.0, 1.5], "window": [3]}},
+    "windows": [1, 3],
+    "morphology_weights": [1.5],
+    "scib_spots": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study whose benchmark was run."""
+    root = tmp_path_factory.mktemp("benchmark")
+    sheet = simulate_cohort(root / "data", replace(TINY_DESIGN, n_donors=4, sections_per_donor=2), seed=3)
+    folder = root / "study"
+    create_study(folder, sheet, parse_settings({**TINY_SETTINGS, "benchmark": BENCHMARK}))
+    outcome = run_benchmark(folder)
+    assert outcome.exit_code == 0, (outcome.bad_input, outcome.failures)
+    return folder
+
+
+def table(folder: Path, name: str) -> pd.DataFrame:
+    return pd.read_csv(folder / "reports" / "benchmark" / f"{name}.csv", keep_default_na=False, na_values=[""])
+
+
+def n_trials(folder: Path) -> int:
+    return sum(artifact.manifest.asset == TRIALS for artifact in open_study(folder).store.artifacts())
+
+
+def test_no_donor_that_tunes_is_tested(finished: Path) -> None:
+    trials = table(finished, "trials")
+    for _, rows in trials.groupby(["task", "fold"]):
+        sides = {
+            role: {donor for names in part["donors"] for donor in names.split("+")}
+            for role, part in rows.groupby("role")
+        }
+        assert not sides["tuning"] & sides["test"]
+        assert sides["tuning"] | sides["test"] == {"P01", "P02", "P03", "P04"}
+
+
+def test_every_comparator_is_tested_with_every_seed_on_what_tuning_chose(finished: Path) -> None:
+    trials, chosen = table(finished, "trials"), table(finished, "chosen")
+    tests = trials[(trials["role"] == "test") & (trials["metric"] == "ari") & trials["sample"].isna()]
+    arms = {f"{method}{model}" for method in ("uncorrected", "harmony") for model in ("", "+neighbors", "+aestetik")}
+    assert set(tests["arm"]) == arms
+    assert (tests.groupby(["arm", "fold", "clusterer"])["seed"].nunique() == 2).all()
+    assert (tests.groupby(["arm", "fold", "clusterer"]).size() == 2).all()
+    told = tests.drop_duplicates(["fold", "arm", "clusterer"])[["fold", "arm", "clusterer", "settings", "refined"]]
+    both = told.merge(chosen, on=["fold", "arm", "clusterer"], suffixes=("", "_chosen"))
+    assert len(both) == len(told) == 2 * 6 * 2
+    assert (both["settings"] == both["settings_chosen"]).all()
+    assert (both["refined"] == both["refined_chosen"]).all()
+
+
+def test_tuning_takes_the_best_composite_of_the_tuning_donors(finished: Path) -> None:
+    trials, chosen = table(finished, "trials"), table(finished, "chosen")
+    rows = trials[(trials["role"] == "tuning") & (trials["arm"] == "harmony+aestetik") & trials["sample"].isna()]
+    rows = rows[rows["fold"] == 1]
+    scores = {}
+    for settings, of_settings in rows.groupby("settings"):
+        mixing = of_settings[of_settings["clusterer"].isna()].set_index("metric")["value"]
+        tied = of_settings[of_settings["clusterer"] == "tied"]
+        for refined, found in tied.groupby("refined"):
+            value = found.set_index("metric")["value"]
+            bio = (value["ari"] + value["nmi"] + mixing["silhouette"]) / 3
+            scores[settings, refined] = 0.6 * bio + 0.4 * (mixing["ilisi"] + mixing["kbet"]) / 2
+    assert len(scores) == 4
+    row = chosen[(chosen["arm"] == "harmony+aestetik") & (chosen["fold"] == 1) & (chosen["clusterer"] == "tied")]
+    assert row["score"].iloc[0] == pytest.approx(max(scores.values()))
+    assert scores[row["settings"].iloc[0], row["refined"].iloc[0]] == pytest.approx(max(scores.values()))
+
+
+def test_page_tables_and_figures_are_there_and_what_is_missing_says_why(finished: Path) -> None:
+    folder = finished / "reports" / "benchmark"
+    names = {path.name for path in folder.iterdir()}
+    assert {"figure_2.png", "figure_5.png", "figure_3_multi_donor.png", "figure_10_multi_donor_labels.png"} <= names
+    page = (folder / "benchmark.html").read_text()
+    assert page.count("<img") == len([name for name in names if name.endswith(".png")])
+    for name, reason in (
+        ("figure_4", "external embedding"),
+        ("figure_12", "one morphology encoder"),
+        ("13", "network"),
+    ):
+        assert name in page and reason in page
+
+
+def test_trials_are_a_table_of_duckdb(finished: Path) -> None:
+    found = query(finished / "metrics.duckdb", "select count(*) as n, count(distinct trial) as trials from trials")
+    assert found["n"].iloc[0] == len(table(finished, "trials"))
+    assert found["trials"].iloc[0] == n_trials(finished)
+
+
+def test_a_second_run_computes_nothing_and_gives_the_same_numbers(finished: Path) -> None:
+    before, count = table(finished, "summary"), n_trials(finished)
+    outcome = run_benchmark(finished)
+    assert outcome.forecast is not None and outcome.forecast.n_trials == 0
+    assert n_trials(finished) == count
+    pd.testing.assert_frame_equal(table(finished, "summary"), before)
+
+
+def test_trials_are_kept_by_garbage_collection_as_inputs_of_the_results(finished: Path) -> None:
+    study = open_study(finished)
+    places = {(a.manifest.asset, a.manifest.partition, a.manifest.input_key): a for a in study.store.artifacts()}
+    results = [place for place in roots(study) if place[0] == "benchmark/results"]
+    assert len(results) == 1
+    named = {record.input_key for record in places[results[0]].manifest.inputs if record.asset == TRIALS}
+    assert named == {place[2] for place in places if place[0] == TRIALS}
+
+
+def test_a_wider_grid_adds_only_its_difference_and_a_killed_search_resumes(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (finished / SETTINGS_FILE).read_text()
+    count = n_trials(finished)
+    wider = text.replace("morphology_weight = [0.0, 1.5]", "morphology_weight = [0.0, 1.5, 3.0]")
+    assert wider != text
+    (finished / SETTINGS_FILE).write_text(wider)
+    ran = Bench.run
+    calls = []
+
+    def dying(self: Bench, donors: Any, trial: Any, task: Any) -> Any:
+        calls.append(trial)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return ran(self, donors, trial, task)
+
+    monkeypatch.setattr(Bench, "run", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run_benchmark(finished)
+    monkeypatch.setattr(Bench, "run", ran)
+    outcome = run_benchmark(finished)
+    assert outcome.exit_code == 0
+    trials = table(finished, "trials")
+    tuning = trials[trials["role"] == "tuning"]
+    # One weight more: a trial per fold and arm with AESTETIK; nothing else of the tuning is new.
+    added = set(trials["trial"]) - set(query_trials(finished, count))
+    new = tuning[tuning["trial"].isin(added)]
+    assert new["trial"].nunique() == 2 * 2
+    assert {json.loads(each)["morphology_weight"] for each in new["settings"]} == {3.0}
+
+
+def query_trials(folder: Path, count: int) -> list[str]:
+    """Keys of the trials that were there first."""
+    trials = [a.manifest for a in open_study(folder).store.artifacts() if a.manifest.asset == TRIALS]
+    return [manifest.input_key for manifest in sorted(trials, key=lambda each: each.created)[:count]]
+
+
+def test_the_command_prints_a_forecast_and_a_machine_readable_summary(finished: Path) -> None:
+    found = CliRunner().invoke(cli, ["benchmark", str(finished), "--dry-run", "--json"], standalone_mode=False)
+    said = json.loads(found.output[found.output.index("{") :])
+    assert said["success"] and said["forecast"]["n_trials"] == 0
+
+
+def test_a_trial_of_all_donors_is_what_the_study_itself_finds(finished: Path) -> None:
+    """The benchmark and the cohort scope are two programs for one recipe."""
+    study = open_study(finished)
+    report = bring_up_to_date(Request.parse(finished, scopes="cohort", variants="harmony"))
+    assert report.success
+    from stalign_assets.recipes.benchmark.trials import inputs_of_trials
+    from stalign_core.benchmark.arms import Arm, default_parameters, trial_of
+    from stalign_core.benchmark.trial import run_trial
+    from stalign_core.progress import silent
+
+    donors = study.cohort.donors
+    inputs = {
+        each.asset: {donor: study.store.current(each.asset, donor) for donor in donors}
+        for each in inputs_of_trials(study.settings)
+    }
+    bench = Bench(study, inputs)  # type: ignore[arg-type]
+    arm = Arm("harmony", "aestetik", encoder="texture")
+    trial = trial_of(arm, default_parameters(arm, study.settings), 0, study.settings.benchmark)
+
+    class Quiet:
+        progress = staticmethod(silent)
+
+    group = bench.group(donors, Quiet())  # type: ignore[arg-type]
+    corrected = group.correct("harmony", "pca", trial.settings(study.settings), 0).features
+    result = run_trial(group, trial, corrected, bench.n_domains(donors))
+    stored = study.store.current("cohort/harmony/domains", "_all")
+    assert stored is not None
+    assert list(result.domains["tied+refined"]) == list(stored.table("domains.parquet")["domain"])
+    assert foresee(study).n_trials == 0
