@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from stalign_core.benchmark import TABLE_1, check_splits, combinations, multi_donor_splits, single_donor_splits
+from stalign_core.benchmark.splits import plan_splits
 from stalign_core.errors import SettingsError
 
 DONORS = {"A": ["a1", "a2"], "B": ["b1"], "C": ["c1"], "D": ["d1", "d2"]}
@@ -68,3 +69,14 @@ def test_combined_grids_are_a_product_and_need_distinct_names() -> None:
     assert combinations({"a": (1, 2)}, {"b": ("x",)}) == [{"a": 1, "b": "x"}, {"a": 2, "b": "x"}]
     with pytest.raises(ValueError, match="share a name: a"):
         combinations({"a": (1,)}, {"a": (2,)})
+
+
+def test_too_few_donors_are_tested_untuned_and_it_is_said() -> None:
+    splits, notes = plan_splits({"A": ["a1", "a2"]}, ("single_donor", "multi_donor"), 2, tune=True)
+    assert set(splits["role"]) == {"test"} and set(splits["task"]) == {"single_donor"}
+    assert notes[0].startswith("single_donor: not tuned (1 donors, 2 needed)")
+    assert notes[1] == "multi_donor: left out, because there is one donor only"
+    splits, notes = plan_splits({name: [name] for name in "ABC"}, ("multi_donor",), 2, tune=True)
+    assert sides(splits, 1, "donor") == {"test": ["A", "B", "C"]} and "3 donors, 4 needed" in notes[0]
+    with pytest.raises(SettingsError, match="one donor only"):
+        plan_splits({"A": ["a1"]}, ("multi_donor",), 2, tune=True)

@@ -1,0 +1,106 @@
+"""Choices, intervals and paired tests, each against hand computation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stalign_core.benchmark.scores import (
+    TRIAL_COLUMNS,
+    best_choices,
+    interval,
+    paired_differences,
+    sign_flip_test,
+    summarise,
+    tuning_scores,
+)
+
+
+def rows(*found: dict[str, Any]) -> pd.DataFrame:
+    base = dict.fromkeys(TRIAL_COLUMNS, "")
+    plain = {**base, "task": "multi_donor", "fold": 1, "role": "test", "grp": "test", "seed": 0, "refined": False}
+    return pd.DataFrame([{**plain, "representation": "pca", "clusterer": "tied", **each} for each in found])
+
+
+def test_the_composite_weighs_conservation_against_mixing() -> None:
+    shared = {"trial": "a", "arm": "harmony", "settings": "{}", "role": "tuning"}
+    values = {"ari": 0.6, "nmi": 0.3, "silhouette": 0.6, "ilisi": 0.2, "kbet": 0.4}
+    table = rows(
+        *(
+            {**shared, "metric": name, "value": value, "clusterer": "tied" if name in ("ari", "nmi") else ""}
+            for name, value in values.items()
+        )
+    )
+    # mean(.6, .3, .6) = .5 and mean(.2, .4) = .3
+    assert tuning_scores(table, 0.6)["score"].tolist() == pytest.approx([0.6 * 0.5 + 0.4 * 0.3])
+    assert tuning_scores(table, 1.0)["score"].tolist() == pytest.approx([0.5])
+    without_batches = table[~table["metric"].isin(["ilisi", "kbet"])]
+    assert tuning_scores(without_batches, 0.6)["score"].tolist() == pytest.approx([0.5])
+
+
+def test_the_best_is_taken_per_arm_and_clusterer() -> None:
+    scores = pd.DataFrame(
+        [("a", "tied", 0.4), ("b", "tied", 0.5), ("a", "kmeans", 0.7), ("b", "kmeans", 0.7)],
+        columns=["settings", "clusterer", "score"],
+    ).assign(arm="harmony", representation="pca", encoder="")
+    chosen = best_choices(scores).set_index("clusterer")["settings"]
+    assert chosen.to_dict() == {"tied": "b", "kmeans": "a"}
+
+
+def test_intervals_are_students() -> None:
+    # mean 2, deviation 1, t(.975, 2) = 4.3027, over the root of 3
+    low, high = interval(np.array([1.0, 2.0, 3.0]))
+    assert (low, high) == pytest.approx((2 - 4.3027 / np.sqrt(3), 2 + 4.3027 / np.sqrt(3)), abs=1e-4)
+    assert np.isnan(interval(np.array([1.0]))).all()
+
+
+def test_seeds_are_averaged_over_folds_before_the_interval() -> None:
+    table = rows(
+        *(
+            {"arm": "harmony", "metric": "ari", "fold": fold, "seed": seed, "value": value}
+            for fold, seed, value in ((1, 0, 0.1), (2, 0, 0.3), (1, 1, 0.2), (2, 1, 0.6))
+        )
+    )
+    found = summarise(table).iloc[0]
+    assert found["mean"] == pytest.approx(0.3)
+    assert found["sd"] == pytest.approx(np.std([0.2, 0.4], ddof=1))
+    assert (found["n_seeds"], found["n_folds"]) == (2, 2)
+
+
+def test_signs_are_flipped_in_every_way() -> None:
+    # Of 2^3 sign changes, two have a mean as far from 0 as 1, 2, 3 itself.
+    assert sign_flip_test(np.array([1.0, 2.0, 3.0])) == pytest.approx(2 / 8)
+    # |1 - 2 + 3| = 2: of the sums 6, 4, 2, 0 and their opposites, six are as large.
+    assert sign_flip_test(np.array([1.0, -2.0, 3.0])) == pytest.approx(6 / 8)
+    assert np.isnan(sign_flip_test(np.array([1.0])))
+
+
+def test_many_pairs_without_direction_are_not_told_apart() -> None:
+    drawn = np.random.default_rng(1).normal(size=200)
+    assert sign_flip_test(drawn - drawn.mean()) > 0.9
+    assert sign_flip_test(np.abs(drawn)) < 0.001
+
+
+def test_pairs_are_folds_and_samples_and_the_gain_is_relative() -> None:
+    table = rows(
+        *(
+            {"arm": model, "method": "harmony", "model": model, "metric": "ari", "fold": fold, "sample": s, "value": v}
+            for model, fold, s, v in (
+                ("alone", 1, "", 0.2),
+                ("alone", 2, "", 0.4),
+                ("aestetik", 1, "", 0.5),
+                ("aestetik", 2, "", 0.6),
+                ("alone", 1, "x", 0.1),
+                ("aestetik", 1, "x", 0.4),
+            )
+        )
+    )
+    found = paired_differences(table).set_index("unit")
+    assert found.loc["fold", "difference"] == pytest.approx(0.25)
+    assert found.loc["fold", "gain"] == pytest.approx(0.25 / 0.3)
+    assert (found.loc["fold", "n_pairs"], found.loc["fold", "p"]) == (2, pytest.approx(0.5))
+    assert found.loc["sample", "difference"] == pytest.approx(0.3)
+    assert np.isnan(found.loc["sample", "p"])
