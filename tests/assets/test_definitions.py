@@ -209,7 +209,8 @@ def test_an_encoder_called_like_an_asset_is_taken_for_none() -> None:
     variants = {"one": {"encoder": "metrics"}, "two": {"encoder": "domains"}}
     graph = described_graph(parse_settings({"encoders": encoders, "variants": variants}))
     assert set(graph["metrics_tables"]["depends_on"]) == {
-        f"{scope}/{variant}/metrics" for scope in ("donor", "cohort") for variant in ("one", "two")
+        "benchmark/results",
+        *(f"{scope}/{variant}/metrics" for scope in ("donor", "cohort") for variant in ("one", "two")),
     }
     assert set(graph["morphology_embeddings/metrics"]["checks"]) == {"no_missing_values"}
     assert not graph["cohort/morphology_pca/domains"]["checks"]
