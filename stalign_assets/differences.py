@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +12,7 @@ from stalign_core.store.store import UNPARTITIONED
 
 if TYPE_CHECKING:
     from stalign_assets.wanted import Wanted
-    from stalign_core.store import Manifest
+    from stalign_core.store import InputRecord, Manifest
 
 _MOST_NAMED: Final = 4
 
@@ -43,10 +43,7 @@ def _changed_settings(before: Any, now: Any, name: str = "") -> Iterator[str]:
 def _changed_inputs(want: Wanted, manifest: Manifest) -> list[str]:
     """Inputs by asset: which donors came, left, or have other content."""
     found = []
-    before, now = (
-        {(record.asset, record.partition): record.used for record in records}
-        for records in (manifest.inputs, want.input_records)
-    )
+    before, now = _used_by_place(manifest.inputs), _used_by_place(want.input_records)
     donors_before, donors_now = set(manifest.donors), set(want.donors)
     for verb, names in (("came", donors_now - donors_before), ("left", donors_before - donors_now)):
         if names:
@@ -60,6 +57,14 @@ def _changed_inputs(want: Wanted, manifest: Manifest) -> list[str]:
         of = "" if partitions == [UNPARTITIONED] else f" of {', '.join(_some(partitions))}"
         found.append(f"{asset}{of} has other content")
     return found
+
+
+def _used_by_place(records: Iterable[InputRecord]) -> dict[tuple[str, str], list[str]]:
+    """An asset may be read in two states: the one in force, and a pinned one."""
+    used: dict[tuple[str, str], list[str]] = {}
+    for record in records:
+        used.setdefault((record.asset, record.partition), []).append(record.used)
+    return used
 
 
 def _changed_names(before: Mapping[str, str], now: Mapping[str, str], form: str, short: Any) -> Iterator[str]:

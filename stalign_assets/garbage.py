@@ -16,6 +16,7 @@ from stalign_assets.study import RUN_SETTINGS_FOLDER, UNFINISHED_FOLDER, Study
 from stalign_core.errors import ArtifactError
 from stalign_core.store import Artifact
 from stalign_core.store.fetched import READERS
+from stalign_core.store.releases import releases_of
 from stalign_core.store.staging import STAGING, last_change
 
 if TYPE_CHECKING:
@@ -103,8 +104,10 @@ def collect_garbage(
 
 
 def roots(study: Study) -> set[Place]:
-    """Artifacts that are kept with all that they were made from: those in force."""
-    return {_place(artifact) for artifact in study.store.in_force()}
+    """Artifacts that are kept with all that they were made from: those in force, and those of releases."""
+    pinned = (each for release in releases_of(study.store) for each in release.pinned.values())
+    in_force = {_place(artifact) for artifact in study.store.in_force()}
+    return in_force | {(each.asset, each.partition, each.input_key) for each in pinned}
 
 
 def _find(study: Study, instance: dg.DagsterInstance, before: datetime, unreadable: list[str]) -> Iterator[Garbage]:

@@ -62,6 +62,8 @@ def wanted(
     records = tuple(
         _input_record(declared, artifact) for declared in recipe.inputs for artifact in inputs[declared.asset].values()
     )
+    pinned = None if recipe.pinned is None else recipe.pinned(study)
+    records += () if pinned is None else (_input_record(Input(pinned.manifest.asset), pinned),)
     sources, source_hashes = _sources_of(study, recipe, partition)
     settings = dict(recipe.settings(KeyContext(study, partition, donors, inputs)))
     seed = study.settings.seed if recipe.seeded else 0

@@ -13,7 +13,20 @@ from stalign_core.errors import StalignError
 EXIT_FAILURE: Final = 1
 EXIT_BAD_INPUT: Final = 2
 
-_COMMANDS: Final = ("demo", "init", "run", "map", "benchmark", "ui", "status", "metrics", "audit", "gc", "doctor")
+_COMMANDS: Final = (
+    "demo",
+    "init",
+    "run",
+    "map",
+    "benchmark",
+    "ui",
+    "status",
+    "metrics",
+    "audit",
+    "release",
+    "gc",
+    "doctor",
+)
 
 
 class _LazyGroup(click.Group):

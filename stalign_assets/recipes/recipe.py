@@ -154,6 +154,8 @@ class Recipe:
         Badges on the lineage page.
     variant
         The variant it belongs to, if any.
+    pinned
+        An artifact that it reads besides, whether it is in force or not.
     freezable
         Whether the artifact in force stays, with the setting `incremental.freeze_bases`, when samples change.
     """
@@ -171,6 +173,7 @@ class Recipe:
     sources: Callable[[Study, str], Sequence[SourceFile]] | None = None
     kinds: tuple[str, ...] = ()
     variant: str | None = None
+    pinned: Callable[[Study], Artifact | None] | None = None
     freezable: bool = False
 
     @property

@@ -13,6 +13,11 @@ from stalign_assets.recipes.features import SPOTS, has_correction_basis, partiti
 from stalign_assets.recipes.recipe import Input, Recipe
 from stalign_assets.recipes.samples import GRIDS, RAW
 from stalign_assets.recipes.variant_steps.correct import correct, correction_settings
+from stalign_assets.recipes.variant_steps.correspond import (
+    compare_with_release,
+    correspondence_settings,
+    pinned_domains,
+)
 from stalign_assets.recipes.variant_steps.measure import measure_variant, metric_settings
 from stalign_assets.recipes.variant_steps.name_domains import domain_settings, name_domains
 from stalign_assets.recipes.variant_steps.train import embed, model_settings, train
@@ -25,6 +30,7 @@ _CORRECTION_VERSION: Final = 1
 _MODEL_VERSION: Final = 2
 _EMBEDDING_VERSION: Final = 1
 _DOMAINS_VERSION: Final = 2
+_CORRESPONDENCE_VERSION: Final = 1
 _METRICS_VERSION: Final = 1
 
 
@@ -93,6 +99,18 @@ def variant_recipes(settings: Settings, scope: Scope, variant: str) -> Iterator[
         kinds=("parquet",),
         **common,
     )
+    if scope == "cohort":
+        yield Recipe(
+            asset=f"{prefix}/domain_correspondence",
+            description="What became of the domains of the release pinned last, and the names that the domains keep.",
+            code_version=_CORRESPONDENCE_VERSION,
+            inputs=(Input(f"{prefix}/domains", ("domains.parquet",)),),
+            settings=partial(correspondence_settings, variant),
+            compute=partial(compare_with_release, f"{prefix}/domains"),
+            pinned=partial(pinned_domains, variant),
+            kinds=("parquet",),
+            **common,
+        )
     yield Recipe(
         asset=f"{prefix}/metrics",
         description="Agreement with labels, mixing of samples and spatial coherence, before and after AESTETIK.",

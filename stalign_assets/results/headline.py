@@ -54,6 +54,8 @@ def write_domain_tables(
 ) -> list[Path]:
     """Write ``reports/domains_<scope>_<variant>.csv`` with the columns sample, barcode, domain.
 
+    Those of the cohort have a fourth, ``stable_domain``: the name that the release pinned last gives.
+
     Only domains that are up to date are told, and in donor scope only those of `donors`: what was found before an
     input changed, or of a donor that is left out now, holds no longer.
     """
@@ -72,10 +74,22 @@ def write_domain_tables(
                 continue
             path = study.reports / f"domains_{scope}_{variant}.csv"
             temporary = path.with_suffix(".csv.part")
-            pd.concat(tables)[["sample", "barcode", "domain"]].to_csv(temporary, index=False)
+            told = pd.concat(tables)[["sample", "barcode", "domain"]]
+            if scope == "cohort" and freshness.holds(f"{scope}/{variant}/domain_correspondence", UNPARTITIONED):
+                told = told.assign(stable_domain=told["domain"].map(_stable_names(study, variant)))
+            told.to_csv(temporary, index=False)
             temporary.replace(path)
             written.append(path)
     return written
+
+
+def _stable_names(study: Study, variant: str) -> dict[str, str]:
+    """The name that each domain in force has by the release pinned last."""
+    named = study.store.current(f"cohort/{variant}/domain_correspondence", UNPARTITIONED)
+    if named is None:
+        return {}
+    table = named.table("names.parquet")
+    return dict(zip(table["domain"], table["stable_domain"], strict=True))
 
 
 def _range(least: int, most: int) -> str:

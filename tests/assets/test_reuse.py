@@ -84,7 +84,7 @@ def test_a_clustering_setting_recomputes_domains_and_metrics_alone(study: Path) 
     set_value(study / "study.toml", "domains", "refine_neighbors", 4)
     assert run(study).success
     assets = {asset.rsplit("/", 1)[-1] for asset, _ in changed(before, study)}
-    assert assets == {"domains", "metrics"}
+    assert assets == {"domains", "domain_correspondence", "metrics"}
 
 
 def test_a_variant_setting_leaves_other_variants_alone(study: Path) -> None:
