@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 @click.command("metrics")
 @click.argument("study", type=click.Path(path_type=Path))
-@click.option(
-    "--sql", help="One SQL statement over the tables metrics, samples, domains, trials, lineage, artifacts (read-only)."
-)
+@click.option("--sql", help="One SQL statement over the tables of the study (read-only); 'show tables' lists them.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def command(study: Path, sql: str | None, as_json: bool) -> None:
     """Print the metrics of STUDY: every variant, corrected features alone and with AESTETIK."""

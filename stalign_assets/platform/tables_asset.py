@@ -15,6 +15,7 @@ from stalign_assets.platform.resources import StudyResource
 from stalign_assets.pools import DUCKDB_POOL
 from stalign_assets.recipes.graph import SCOPES, recipes_of
 from stalign_assets.recipes.recipe import Recipe
+from stalign_assets.results.downstream_tables import is_downstream, write_downstream_tables
 from stalign_assets.results.headline import write_domain_tables
 from stalign_assets.results.tables import BENCHMARK_RESULTS, TABLES_VERSION, connect, rebuild_tables
 from stalign_assets.study import Study
@@ -29,13 +30,9 @@ def tables_asset(recipes: Mapping[str, Recipe], execution: ExecutionSettings) ->
 
     @dg.asset(
         key=METRICS_TABLES,
-        deps=[
-            recipe.path
-            for recipe in recipes.values()
-            if recipe.asset == BENCHMARK_RESULTS or (recipe.variant is not None and recipe.path[-1] == "metrics")
-        ],
+        deps=[recipe.path for recipe in recipes.values() if _is_told(recipe)],
         group_name="results",
-        description="metrics.duckdb: metrics, samples, domains and lineage as SQL tables; reports/domains_*.csv.",
+        description="metrics.duckdb: metrics, samples, domains, markers, abundance and lineage; reports/*.csv.",
         code_version=str(TABLES_VERSION),
         pool=DUCKDB_POOL,
         op_tags=op_tags_of(DUCKDB_POOL, execution),
@@ -49,6 +46,7 @@ def tables_asset(recipes: Mapping[str, Recipe], execution: ExecutionSettings) ->
                 known = recipes_of(opened.settings)
                 built = rebuild_tables(opened, known)
             write_domain_tables(opened, SCOPES, tuple(opened.settings.variants), _donors_told(opened, known))
+            write_downstream_tables(opened, known)
             for line in built.left_out:
                 watcher.say(f"warning: {line}; it is left out of the tables")
             watcher.said_done(f"{METRICS_TABLES}: {'reused' if built.reused else 'rebuilt'}")
@@ -63,6 +61,13 @@ def tables_asset(recipes: Mapping[str, Recipe], execution: ExecutionSettings) ->
         )
 
     return metrics_tables
+
+
+def _is_told(recipe: Recipe) -> bool:
+    """Whether a table holds something of the recipe's artifact."""
+    if recipe.variant is None:
+        return recipe.asset == BENCHMARK_RESULTS
+    return recipe.path[-1] == "metrics" or is_downstream(recipe)
 
 
 def _donors_told(study: Study, recipes: Mapping[str, Recipe]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Assets of one scope and variant: corrected features, model, embeddings, domains, metrics.
+"""Assets of one scope and variant: corrected features, model, embeddings, domains, metrics, and what domains mean.
 
 One function makes the chain for every variant of either scope.
 """
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from stalign_assets.recipes.downstream import downstream_recipes
 from stalign_assets.recipes.features import SPOTS, has_correction_basis, partitioning_of
 from stalign_assets.recipes.recipe import Input, Recipe
 from stalign_assets.recipes.samples import GRIDS, RAW
@@ -128,6 +129,8 @@ def variant_recipes(settings: Settings, scope: Scope, variant: str) -> Iterator[
         kinds=("parquet",),
         **common,
     )
+    if scope == "cohort":
+        yield from downstream_recipes(settings, variant)
 
 
 def _expression_source(settings: Settings, scope: Scope, variant: VariantSettings) -> tuple[Input, ...]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from stalign_assets.recipes.samples import RAW
+from stalign_assets.results.downstream_tables import DOWNSTREAM_SCHEMA, downstream_rows, is_downstream
 from stalign_assets.study import Study
 from stalign_core.errors import ArtifactError, MissingArtifactError, StudyError
 from stalign_core.store import Artifact
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 BENCHMARK_RESULTS: Final = "benchmark/results"
 
-TABLES_VERSION: Final = 4
+TABLES_VERSION: Final = 5
 METRIC_COLUMNS: Final = (
     "run_id",
     "input_key",
@@ -204,7 +205,7 @@ def _write(
     of_variants = {asset for asset, recipe in recipes.items() if recipe.variant is not None}
     with duckdb.connect(str(path)) as connection:
         connection.execute("begin")
-        connection.execute(_SCHEMA)
+        connection.execute(_SCHEMA + DOWNSTREAM_SCHEMA)
         for artifact in in_force:
             asset = artifact.manifest.asset
             if asset == RAW:
@@ -217,6 +218,9 @@ def _write(
                 _append(connection, "metrics", _metric_rows(study, artifact))
             elif recipes[asset].path[-1] == "domains":
                 _append(connection, "domains", _domain_rows(artifact))
+            elif is_downstream(recipes[asset]):
+                for table, rows in downstream_rows(artifact):
+                    _append(connection, table, rows)
         _append(connection, "lineage", pd.DataFrame(_lineage_rows(everything, current)))
         _append(connection, "artifacts", pd.DataFrame(_artifact_rows(everything, current)))
         _append(connection, "about", pd.DataFrame({"name": ["input_key"], "value": [key]}))

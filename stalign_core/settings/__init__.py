@@ -9,6 +9,7 @@ from stalign_core.settings.correction import (
     ScanoramaSettings,
     ScviSettings,
 )
+from stalign_core.settings.downstream import DownstreamSettings
 from stalign_core.settings.execution import (
     DaskSettings,
     ExecutionSettings,
@@ -39,6 +40,7 @@ __all__ = [
     "CorrectionSettings",
     "DaskSettings",
     "DomainSettings",
+    "DownstreamSettings",
     "EncoderSettings",
     "ExecutionSettings",
     "ExpressionSettings",

@@ -14,6 +14,7 @@ from stalign_core.naming import NAME_RULE, is_safe_name
 from stalign_core.settings.automation import AutomationSettings
 from stalign_core.settings.benchmark import BenchmarkSettings
 from stalign_core.settings.correction import CorrectionSettings
+from stalign_core.settings.downstream import DownstreamSettings
 from stalign_core.settings.execution import ExecutionSettings, IncrementalSettings
 from stalign_core.settings.faults import aestetik_from_table
 from stalign_core.settings.features import (
@@ -74,6 +75,7 @@ class Settings(Section):
     aestetik: AestetikSettings = AestetikSettings()
     domains: DomainSettings = DomainSettings()
     metrics: MetricSettings = MetricSettings()
+    downstream: DownstreamSettings = DownstreamSettings()
     variants: dict[str, VariantSettings] = Field(default_factory=default_variants)
     incremental: IncrementalSettings = IncrementalSettings()
     execution: ExecutionSettings = ExecutionSettings()

@@ -208,10 +208,10 @@ def test_an_encoder_called_like_an_asset_is_taken_for_none() -> None:
     encoders = {"metrics": {}, "domains": {}}
     variants = {"one": {"encoder": "metrics"}, "two": {"encoder": "domains"}}
     graph = described_graph(parse_settings({"encoders": encoders, "variants": variants}))
-    assert set(graph["metrics_tables"]["depends_on"]) == {
-        "benchmark/results",
-        *(f"{scope}/{variant}/metrics" for scope in ("donor", "cohort") for variant in ("one", "two")),
-    }
+    told = {f"{scope}/{variant}/metrics" for scope in ("donor", "cohort") for variant in ("one", "two")}
+    told |= {f"cohort/{variant}/domain_{kind}" for kind in ("markers", "abundance") for variant in ("one", "two")}
+    told |= {"benchmark/results"}
+    assert set(graph["metrics_tables"]["depends_on"]) == told
     assert set(graph["morphology_embeddings/metrics"]["checks"]) == {"no_missing_values"}
     assert not graph["cohort/morphology_pca/domains"]["checks"]
 

@@ -1,0 +1,96 @@
+"""Tables of what domains mean, for DuckDB and as CSV files: markers, programs, abundance, pathway activity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pandas as pd
+
+from stalign_assets.planning import Freshness
+from stalign_assets.recipes.downstream import ABUNDANCE, ACTIVITY, MARKERS
+from stalign_core.store.store import UNPARTITIONED
+
+if TYPE_CHECKING:
+    from stalign_assets.recipes.recipe import Recipe
+    from stalign_assets.study import Study
+    from stalign_core.store import Artifact
+
+LISTED_MARKERS: Final = 100
+"""Genes per domain that the tables list; the artifact `domain_markers` holds all."""
+
+DOWNSTREAM_SCHEMA: Final = """
+create table markers (
+    variant varchar, domain varchar, gene varchar, symbol varchar, log2_fold_change double, t double, p double,
+    q double, n_donors integer, mean_expression double, mean_elsewhere double, share_of_spots double,
+    share_elsewhere double, is_marker boolean, input_key varchar);
+create table programs (
+    variant varchar, domain varchar, gene varchar, symbol varchar, n_donors integer, n_significant integer,
+    program varchar, donors varchar, input_key varchar);
+create table abundance (
+    variant varchar, sample varchar, donor varchar, condition varchar, domain varchar, n_spots integer, share double,
+    input_key varchar);
+create table abundance_differences (
+    variant varchar, domain varchar, condition varchar, reference varchar, design varchar, n_donors integer,
+    n_donors_reference integer, share double, share_reference double, log_ratio double, t double, p double, q double,
+    input_key varchar);
+create table activities (
+    variant varchar, domain varchar, pathway varchar, activity double, n_donors integer, t double, p double, q double,
+    input_key varchar);
+"""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A table that is made of a file of an artifact."""
+
+    table: str
+    file: str
+    rows: Callable[[pd.DataFrame], pd.DataFrame] = lambda rows: rows
+
+
+def listed_markers(markers: pd.DataFrame) -> pd.DataFrame:
+    """The first genes of each domain that it has more of than the rest."""
+    return markers[markers["log2_fold_change"] > 0].groupby("domain", sort=False).head(LISTED_MARKERS)
+
+
+_TABLES_OF: Final[Mapping[str, tuple[_Kept, ...]]] = {
+    MARKERS: (_Kept("markers", "markers.parquet", listed_markers), _Kept("programs", "programs.parquet")),
+    ABUNDANCE: (_Kept("abundance", "abundance.parquet"), _Kept("abundance_differences", "differences.parquet")),
+    ACTIVITY: (_Kept("activities", "activities.parquet"),),
+}
+
+
+def is_downstream(recipe: Recipe) -> bool:
+    """Whether tables are made of the recipe's artifact."""
+    return recipe.variant is not None and recipe.path[-1] in _TABLES_OF
+
+
+def downstream_rows(artifact: Artifact) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Tables of an artifact, by name, with the variant and the input key."""
+    _, variant, kind = artifact.manifest.asset.split("/")
+    for kept in _TABLES_OF[kind]:
+        if kept.file in artifact.manifest.files:
+            rows = kept.rows(artifact.table(kept.file))
+            yield kept.table, rows.assign(variant=variant, input_key=artifact.manifest.input_key)
+
+
+def write_downstream_tables(study: Study, recipes: Mapping[str, Recipe]) -> list[Path]:
+    """Write ``reports/<table>_cohort_<variant>.csv`` for every table that is up to date."""
+    freshness = Freshness(study, recipes)
+    study.reports.mkdir(exist_ok=True)
+    written = []
+    for asset, recipe in recipes.items():
+        if not is_downstream(recipe) or not freshness.holds(asset, UNPARTITIONED):
+            continue
+        artifact = study.store.current(asset, UNPARTITIONED)
+        assert artifact is not None, "what holds is there"
+        for table, rows in downstream_rows(artifact):
+            path = study.reports / f"{table}_cohort_{recipe.variant}.csv"
+            temporary = path.with_suffix(".csv.part")
+            rows.drop(columns=["variant", "input_key"]).to_csv(temporary, index=False)
+            temporary.replace(path)
+            written.append(path)
+    return written
