@@ -132,7 +132,10 @@ def read_sample_sheet(path: Path | str) -> Cohort:
 
 def located(path: Path) -> Path:
     """`path` without ``..`` and links above it; a link's own name is kept, for its ending tells the format."""
-    return path.resolve() if path.name in ("", "..") else path.parent.resolve() / path.name
+    try:
+        return path.resolve() if path.name in ("", "..") else path.parent.resolve() / path.name
+    except (OSError, ValueError, RuntimeError):  # too long, a character that no path has, links in a circle
+        return path
 
 
 def _sample(sheet: Path, row: CsvRow) -> Sample:
@@ -174,6 +177,13 @@ def _faults_of_names(sample: Sample) -> Iterable[SampleSheetError]:
 
 
 def _faults_of_files(sample: Sample, row: CsvRow) -> Iterable[SampleSheetError]:
+    unusable = [
+        column for column in (PATH, IMAGE, ANNOTATION) if not _may_be_a_path(row.cells.get(column, ""), sample.sheet)
+    ]
+    for column in unusable:
+        yield _fault(sample, column, "cannot be a path", expected="the path of a file or folder")
+    if unusable:
+        return
     if not row.cells[PATH]:
         yield _fault(sample, PATH, "is empty", expected="a Space Ranger folder, an .h5ad file or a .zarr")
     else:
@@ -186,6 +196,17 @@ def _faults_of_files(sample: Sample, row: CsvRow) -> Iterable[SampleSheetError]:
         if file is not None and not (file.is_file() or (column == IMAGE and is_zarr_group(file))):
             problem = f"{file} is a folder" if file.is_dir() else f"{file} does not exist"
             yield _fault(sample, column, problem, expected="a file", remedy="correct the path or leave it empty")
+
+
+def _may_be_a_path(cell: str, sheet: Path) -> bool:
+    """Whether the operating system takes it for one, be there something or not."""
+    try:
+        (sheet.parent / cell).stat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _faults_between(samples: list[Sample]) -> Iterable[SampleSheetError]:

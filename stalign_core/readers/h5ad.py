@@ -20,6 +20,7 @@ from stalign_core.readers.annotated import (
     on_tissue,
 )
 from stalign_core.readers.counts import make_count_table
+from stalign_core.readers.declared_size import refuse_unstored
 from stalign_core.readers.faults import reading
 from stalign_core.readers.section import Section
 
@@ -42,6 +43,7 @@ def read_h5ad_section(path: Path, sample: str) -> Section:
     import h5py
 
     with reading(path, _AN_H5AD), h5py.File(path, "r") as file:
+        refuse_unstored(file)
         obs, var = _table(file, "obs", path), _table(file, "var", path)
         counts = _read_counts(file, path)
         spatial = _read_spatial(file, obs, path)

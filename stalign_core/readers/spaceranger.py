@@ -43,7 +43,7 @@ def read_scale_factors(path: Path) -> ScaleFactors:
     """
     try:
         factors = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputDataError(
             str(path), f"cannot be read ({error})", expected="the JSON file that Space Ranger writes"
         ) from error

@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 
 from stalign_core.errors import InputDataError
 from stalign_core.readers.counts import CountTable, make_count_table
+from stalign_core.readers.declared_size import refuse_unstored
 from stalign_core.readers.faults import reading
 
 _GENE_EXPRESSION = "Gene Expression"
+_FEW = 10_000
+"""Spots whose row pointers need no thought of memory, whatever the barcodes say."""
 _MATRIX_MARKET = "%%MatrixMarket matrix coordinate"
 
 
@@ -33,6 +36,7 @@ def read_tenx_h5(path: Path) -> CountTable:
     from scipy.sparse import csr_matrix
 
     with reading(path, "a 10x count matrix (.h5)"), h5py.File(path, "r") as file:
+        refuse_unstored(file)
         group = _matrix_group(file, path)
         barcodes = _texts(group["barcodes"])
         if "features" in group:
@@ -56,9 +60,9 @@ def read_tenx_mtx(matrix: Path, features: Path, barcodes: Path) -> CountTable:
     InputDataError
         If a file is truncated or altered, they disagree, or they hold values that are no counts.
     """
-    counts = _read_matrix_market(matrix)
     spots = _read_columns(barcodes, 1)[0]
     named = _read_columns(features, 2)
+    counts = _read_matrix_market(matrix, len(spots))
     kinds = named[2] if len(named) > 2 else None
     return _gene_expression(matrix, counts, spots, named[0], named[1], kinds)
 
@@ -126,7 +130,7 @@ def _read_columns(path: Path, at_least: int) -> list[NDArray[np.object_]]:
         return [np.array([line[i] for line in lines], dtype=object) for i in range(width)]
 
 
-def _read_matrix_market(path: Path) -> Any:
+def _read_matrix_market(path: Path, n_barcodes: int) -> Any:
     """The transpose of a matrix market file: CSR (n_spots, n_genes), values as written.
 
     SciPy's reader cuts fractions off where the header says ``integer``; here they survive to be refused.
@@ -137,6 +141,8 @@ def _read_matrix_market(path: Path) -> Any:
         if not file.readline().startswith(_MATRIX_MARKET):
             raise ValueError(f"no line '{_MATRIX_MARKET}' at its start")
         n_genes, n_spots, n_entries = _matrix_size(file)
+        if n_spots > 2 * n_barcodes + _FEW:
+            raise ValueError(f"its head promises {n_spots:,} spots, beside {n_barcodes:,} barcodes")
         entries = pd.read_csv(
             file, sep=r"\s+", header=None, names=["gene", "spot", "count"], index_col=False, comment="%"
         )

@@ -53,7 +53,7 @@ def read_settings(path: Path) -> Settings:
         raise SettingsError(str(path), "does not exist", remedy="make it with 'stalign init'") from None
     except UnicodeDecodeError as error:
         raise SettingsError(str(path), f"is not UTF-8 text ({error.reason})") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # besides its own errors, numbers and nesting beyond Python's limits
         raise SettingsError(str(path), f"is not valid TOML ({error})") from None
     except OSError as error:
         raise SettingsError(str(path), f"cannot be read ({error.strerror})") from None

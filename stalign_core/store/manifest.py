@@ -103,12 +103,15 @@ class Manifest:
             table = json.loads(text)
             sealed = table["own_hash"]
             version = table["manifest_version"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise ArtifactError(where, "is not a whole manifest") from None
         if isinstance(version, int) and version > MANIFEST_VERSION:
             raise NewerArtifactError(where, f"has version {version}, made by a newer stalign", remedy="upgrade stalign")
         if digest({**table, "own_hash": ""}) != sealed:
             raise ArtifactError(where, "does not match its own hash")
+        for name in table["files"]:
+            if _leads_outside(name):
+                raise ArtifactError(where, f"names a file outside its artifact ('{name}')")
         try:
             return cls(
                 **{
@@ -125,6 +128,10 @@ class Manifest:
             )
         except TypeError as error:
             raise ArtifactError(where, f"is not a manifest of this version ({error})") from None
+
+
+def _leads_outside(name: str) -> bool:
+    return "\\" in name or not all(name.split("/")) or ".." in name.split("/")
 
 
 def data_version_of(files: dict[str, FileRecord]) -> str:

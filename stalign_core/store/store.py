@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from stalign_core.errors import ArtifactError, MissingArtifactError
+from stalign_core.naming import is_safe_name
 from stalign_core.store.artifact import Artifact
 from stalign_core.store.backend import Backend, place_of
 from stalign_core.store.builder import ArtifactBuilder
@@ -91,10 +92,12 @@ class Store:
         if payload is None:
             return None
         try:
-            input_key = json.loads(payload)["input_key"]
-        except (ValueError, KeyError, TypeError):
+            input_key = str(json.loads(payload)["input_key"])
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise ArtifactError(str(pointer), "is not a whole pointer", remedy=_RERUN) from None
-        artifact = self.find(asset, partition, str(input_key))
+        if not is_safe_name(input_key):
+            raise ArtifactError(str(pointer), "is not a whole pointer", remedy=_RERUN)
+        artifact = self.find(asset, partition, input_key)
         if artifact is None:
             raise MissingArtifactError(str(pointer), f"points at '{input_key}', which is not there", remedy=_RERUN)
         return artifact
