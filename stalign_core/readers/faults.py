@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stalign_core.errors import InputDataError
+from stalign_core.errors import InputDataError, StalignError
 
 
 @contextmanager
 def reading(path: Path, expected: str) -> Iterator[None]:
     """Turn whatever a parsing library raises on a broken file into an `InputDataError` that names `path`.
 
-    The libraries below (HDF5, gzip, the matrix market parser, pandas, anndata) have no error type in common, so every
-    kind that they raise on truncated or altered bytes is listed.
+    The libraries below (HDF5, gzip, the matrix market parser, pandas, anndata) have no error type in common, and some
+    of theirs derive from nothing but `Exception`.
     """
     try:
         yield
     except PermissionError as error:
         raise InputDataError(str(path), "may not be read", remedy="ask its owner for the right to read it") from error
-    except (
-        OSError,
-        EOFError,
-        RuntimeError,
-        ValueError,
-        KeyError,
-        IndexError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-        MemoryError,
-        zlib.error,
-    ) as error:
+    except StalignError:
+        raise
+    except Exception as error:
         reason = str(error).strip("'\"") or type(error).__name__
         raise InputDataError(
             str(path),

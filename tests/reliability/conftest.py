@@ -10,7 +10,7 @@ import pytest
 from stalign_assets.new_study import create_study
 from stalign_core.settings import parse_settings
 from tests.assets.conftest import tiny_data, two_donor_sheet
-from tests.reliability.cases import SETTINGS, bring
+from tests.reliability.faults.common import SETTINGS, bring
 from tests.reliability.place import Place, carry_out, copy_of
 
 __all__ = ["tiny_data"]

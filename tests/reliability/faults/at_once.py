@@ -1,0 +1,68 @@
+"""Several processes at work on one study."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+from stalign_assets.recipes.graph import recipes_of
+from stalign_assets.results.tables import query, rebuild_tables
+from tests.reliability.faults.common import no_damage
+from tests.reliability.kill_points import (
+    run_and_die,
+)
+from tests.reliability.place import DONOR, Place, begin, end, make
+
+
+def two_runs_on_one_donor(place: Place) -> None:
+    own = [asset for asset, recipe in recipes_of(place.study.settings).items() if recipe.is_of_samples]
+    for asset in own:
+        place.forget(asset, DONOR)
+    runs = [begin(run_and_die, place.folder, own[0], DONOR, ""), begin(run_and_die, place.folder, own[0], DONOR, "")]
+    assert [end(run) for run in runs] == [0, 0]
+    place.assert_converged(own[0], DONOR)
+    makers = [begin(make, place.folder, asset, DONOR) for asset in own[1:] for _ in range(2)]
+    assert {end(maker) for maker in makers} == {0}
+    for asset in own:
+        place.assert_converged(asset, DONOR)
+    assert len(list(place.study.store.artifacts(no_damage))) == len(
+        list(Place(place.original, place.original).study.store.artifacts())
+    )
+
+
+def write_tables(folder: Path, seconds: float) -> None:
+    place = Place(folder, folder)
+    end_at, n_written = time.monotonic() + seconds, 0
+    while time.monotonic() < end_at:
+        # Another key each time, so that the file is written anew and not found up to date.
+        text = (folder / "store" / "raw_samples" / DONOR / "current.json").read_text()
+        key = json.loads(text)["input_key"]
+        extra = folder / "store" / "raw_samples" / DONOR / f"{key}.damaged-{os.getpid():08d}"
+        extra.mkdir(exist_ok=True)
+        study = place.study
+        from stalign_assets.results import tables
+
+        tables.TABLES_VERSION = os.getpid() * 1000 + n_written  # type: ignore[misc]
+        assert not rebuild_tables(study, recipes_of(study.settings)).reused
+        n_written += 1
+    assert n_written > 1
+
+
+def read_tables(path: Path, n_rows: int, seconds: float) -> None:
+    end_at, n_read = time.monotonic() + seconds, 0
+    while time.monotonic() < end_at:
+        assert query(path, "select count(*) as n from metrics")["n"].iloc[0] == n_rows
+        n_read += 1
+    assert n_read > 1
+
+
+def two_writers_and_ten_readers(place: Place) -> None:
+    path = place.study.metrics_path
+    n_rows = int(query(path, "select count(*) as n from metrics")["n"].iloc[0])
+    assert n_rows > 10
+    workers = [begin(write_tables, place.folder, 5.0) for _ in range(2)]
+    workers += [begin(read_tables, path, n_rows, 5.0) for _ in range(10)]
+    assert [end(worker) for worker in workers] == [0] * 12
+    assert int(query(path, "select count(*) as n from metrics")["n"].iloc[0]) == n_rows

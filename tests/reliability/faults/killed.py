@@ -1,0 +1,59 @@
+"""Processes that die, at points of the store, of Dagster's event and of the tables."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from stalign_assets.doctor.examination import examine
+from stalign_assets.results.tables import query
+from stalign_assets.runs import open_instance
+from stalign_core.store.store import UNPARTITIONED
+from tests.reliability.faults.common import KILLED, TABLES, no_damage
+from tests.reliability.kill_points import (
+    make_and_die,
+    run_and_die,
+)
+from tests.reliability.place import Place, carry_out, make, partition_of
+
+
+def killed_in_the_store(place: Place, asset: str, point: str) -> None:
+    partition = partition_of(place.study, asset)
+    place.forget(asset, partition)
+    assert carry_out(make_and_die, place.folder, asset, partition, point) == KILLED
+    # Whatever a reader finds now is whole, and it is there or not.
+    for artifact in place.study.store.artifacts(no_damage):
+        artifact.verify()
+    assert place.study.store.current(asset, partition) is None or point == "after pointer"
+    assert carry_out(make, place.folder, asset, partition) == 0
+    place.assert_converged(asset, partition)
+    list(examine(place.study, repair=True))
+    assert list(examine(place.study, repair=False)) == []
+    place.assert_converged(asset, partition)
+
+
+def killed_at_the_event(place: Place, asset: str, point: str) -> None:
+    partition = partition_of(place.study, asset)
+    place.forget(asset, partition)
+    assert carry_out(run_and_die, place.folder, asset, partition, point) == KILLED
+    place.assert_converged(asset, partition)
+    kinds = {told.kind for told in examine(place.study, repair=True)}
+    assert kinds >= {"run"}
+    assert carry_out(run_and_die, place.folder, asset, partition, "") == 0
+    place.assert_converged(asset, partition)
+    with open_instance(place.study) as instance:
+        assert all(run.is_finished for run in instance.get_runs())
+        event = instance.get_latest_materialization_event(dg.AssetKey(asset.split("/")))
+        assert event is not None and event.asset_materialization is not None
+        assert event.asset_materialization.metadata["reused"].value is True
+
+
+def killed_in_the_tables(place: Place, point: str) -> None:
+    before = query(place.study.metrics_path, "select * from metrics order by all")
+    place.study.metrics_path.unlink()
+    assert carry_out(run_and_die, place.folder, TABLES, UNPARTITIONED, point) == KILLED
+    if place.study.metrics_path.exists():
+        assert query(place.study.metrics_path, "select * from metrics order by all").equals(before)
+    assert carry_out(run_and_die, place.folder, TABLES, UNPARTITIONED, "") == 0
+    assert query(place.study.metrics_path, "select * from metrics order by all").equals(before)
+    list(examine(place.study, repair=True))
+    assert [path.name for path in place.folder.iterdir() if path.name.startswith(".metrics")] == []

@@ -1,0 +1,41 @@
+"""Servers that die while a run is at work."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import dagster as dg
+
+from stalign_assets.doctor.examination import examine
+from stalign_assets.runs import open_instance
+from tests.reliability.place import DONOR, Place, carry_out, make
+
+
+def servers_killed(place: Place) -> None:
+    """Web server, daemon, code server and the run's own process die together, while a run is at work."""
+    from tests.ui.graphql import launch
+    from tests.ui.server import serving
+
+    asset = "morphology_embeddings/texture"
+    place.forget(asset, DONOR)
+    with serving(place.folder) as server:
+        run_id = launch(server.ask, [asset], DONOR)
+        with open_instance(place.study) as instance:
+            deadline = time.monotonic() + 120
+            while not instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_START):
+                assert time.monotonic() < deadline, "no step began"
+                time.sleep(0.02)
+            os.killpg(server.process.pid, signal.SIGKILL)
+            server.process.wait()
+            time.sleep(1)
+            run = instance.get_run_by_id(run_id)
+            assert run is not None and run.status is dg.DagsterRunStatus.STARTED
+            told = list(examine(place.study, repair=True))
+            assert ("run", run_id) in {(each.kind, each.where) for each in told}
+            run = instance.get_run_by_id(run_id)
+            assert run is not None and run.status is dg.DagsterRunStatus.FAILURE
+            assert not instance.event_log_storage.get_concurrency_info("gpu").active_run_ids
+    assert carry_out(make, place.folder, asset, DONOR) == 0
+    place.assert_converged(asset, DONOR)
