@@ -14,7 +14,7 @@ from stalign_assets.reporting import Silent
 from stalign_assets.results import tables
 from stalign_assets.runs import RunRequest, open_instance, prepare_instance, start_run
 from stalign_assets.study import open_study
-from stalign_core.store import builder, store
+from stalign_core.store import builder, local, store
 from stalign_core.store.store import UNPARTITIONED
 from tests.reliability.place import make
 
@@ -65,13 +65,13 @@ def _is_materialisation(_: Any, entry: Any, *__: Any, **___: Any) -> bool:
 
 STORE_POINTS: Final[dict[str, Patch]] = {
     "in compute": _around(builder.ArtifactBuilder, "_record", after=False),
-    "before manifest": _around(store, "_write_synced", after=False, when=_is_manifest),
-    "after manifest": _around(store, "_write_synced", after=True, when=_is_manifest),
-    "before fsync": _around(store, "_sync_file", after=False),
-    "after fsync": _around(store, "_sync_folder", after=True),
+    "before manifest": _around(store, "write_synced", after=False, when=_is_manifest),
+    "after manifest": _around(store, "write_synced", after=True, when=_is_manifest),
+    "before fsync": _around(local, "_sync_file", after=False),
+    "after fsync": _around(local, "_sync_folder", after=True),
     "before rename": _around(Path, "rename", after=False, when=_is_staging),
     "after rename": _around(Path, "rename", after=True, when=_is_staging),
-    "before pointer": _around(store, "_write_synced", after=False, when=_is_pointer),
+    "before pointer": _around(local, "write_synced", after=False, when=_is_pointer),
     "before pointer's rename": _around(Path, "replace", after=False, when=_is_pointer),
     "after pointer": _around(store.Store, "point", after=True),
 }

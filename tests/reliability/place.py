@@ -14,6 +14,7 @@ from typing import Any
 from stalign_assets.materialise import Step, materialise
 from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.study import Study, open_study
+from stalign_assets.threads import limit_threads
 from stalign_core.store import Artifact
 from stalign_core.store.store import UNPARTITIONED
 
@@ -104,6 +105,7 @@ def make(folder: Path, asset: str, partition: str) -> None:
     """Materialise one asset, without Dagster."""
     study = open_study(folder)
     recipes = recipes_of(study.settings)
+    limit_threads(study.settings.execution.threads)
     materialise(Step(study, recipes, recipes[asset], partition, "run", lambda *_: None, lambda _: None))
 
 
