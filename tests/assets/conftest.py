@@ -13,6 +13,7 @@ from stalign_assets.driver import Report, Request, bring_up_to_date
 from stalign_assets.new_study import create_study
 from stalign_core.settings import parse_settings
 from stalign_core.simulate import CohortDesign, HistologyDesign, simulate_cohort
+from tests.assets.spoiled import Place
 
 TINY_SETTINGS = {
     "input": {"min_genes": 20},
@@ -93,3 +94,12 @@ def two_donor_sheet(data: Path) -> Path:
 def run(folder: Path, **words: str) -> Report:
     """Bring a study up to date."""
     return bring_up_to_date(Request.parse(folder, **words))
+
+
+@pytest.fixture
+def place(tmp_path: Path, finished_study: Path, tiny_data: Path) -> Place:
+    """Copies as far from each other as the originals, so that relative paths lead on."""
+    base = finished_study.parents[1]
+    study = shutil.copytree(finished_study, tmp_path / finished_study.relative_to(base))
+    data = shutil.copytree(tiny_data, tmp_path / tiny_data.relative_to(base))
+    return Place(study, data, tiny_data)
