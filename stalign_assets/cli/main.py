@@ -18,6 +18,7 @@ _COMMANDS: Final = (
     "init",
     "run",
     "map",
+    "export",
     "benchmark",
     "ui",
     "status",

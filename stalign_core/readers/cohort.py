@@ -13,13 +13,11 @@ from stalign_core import keys
 from stalign_core.progress import Progress, silent
 from stalign_core.readers.facts import SampleFacts
 from stalign_core.readers.genes import SharedGenes, share_genes
+from stalign_core.readers.pictures import LARGEST_PICTURE
 from stalign_core.readers.sample import read_sample
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-_LARGEST_PICTURE = 6_000_000
-"""Pixels of a picture that is taken along for plots: hires pictures have 2000 x 2000 at most."""
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +114,7 @@ def _small_picture(facts: SampleFacts) -> Any:
     from stalign_core.images import probe_image
 
     size = probe_image(Path(facts.image))
-    if size.width * size.height > _LARGEST_PICTURE or size.format not in ("png", "jpeg"):
+    if size.width * size.height > LARGEST_PICTURE or size.format not in ("png", "jpeg"):
         return None
     with Image.open(facts.image) as image:
         return np.asarray(image.convert("RGB"))
