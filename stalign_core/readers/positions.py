@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,9 @@ _COLUMNS = (
     "pxl_col_in_fullres",
 )
 _EXPECTED = "a tissue positions file with the columns " + ",".join(_COLUMNS)
+
+
+_LARGEST_CELL: Final = np.iinfo(np.int32).max
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,9 @@ def read_positions(path: Path) -> Positions:
     missing = [column for column in _COLUMNS if column not in table.columns]
     if missing:
         raise InputDataError(str(path), f"misses the columns {', '.join(missing)}", expected=_EXPECTED)
+    twice = sorted(set(table.columns[table.columns.duplicated()]).intersection(_COLUMNS))
+    if twice:
+        raise InputDataError(str(path), f"has the columns {', '.join(twice)} more than once", expected=_EXPECTED)
     barcodes = table["barcode"].astype(str).to_numpy(dtype=object)
     repeated = pd.Index(barcodes).duplicated()
     if repeated.any():
@@ -89,7 +96,7 @@ def _numbers(table: pd.DataFrame, column: str, path: Path) -> NDArray[np.float64
     numbers: NDArray[np.float64] = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64)
     faulty = ~np.isfinite(numbers)
     if column.startswith("array_"):
-        faulty |= numbers != np.rint(numbers)
+        faulty |= (numbers != np.rint(numbers)) | (np.abs(numbers) > _LARGEST_CELL)
     if faulty.any():
         row = int(faulty.argmax())
         raise InputDataError(
