@@ -73,7 +73,7 @@ def export_cohort(
         for name in given:
             if name not in known:
                 raise SettingsError(f"{what} '{name}'", "is not known", expected="one of " + ", ".join(known))
-    source = _Source(study, variant)
+    source = CohortSource(study, variant)
     target = folder or study.folder / EXPORTS_FOLDER / variant
     target.mkdir(parents=True, exist_ok=True)
     told = progress or silent
@@ -85,7 +85,7 @@ def export_cohort(
     return tuple(done)
 
 
-class _Source:
+class CohortSource:
     """Sections of a variant's results, read one at a time."""
 
     def __init__(self, study: Study, variant: str) -> None:
@@ -151,7 +151,7 @@ class _Source:
         features = self.features.arrays(f"{donor}.safetensors")
         method = self.study.settings.variants[self.variant].correction
         image = raw.json(f"{sample}.image.json")
-        pictures, scales = self._pictures(sample)
+        pictures, scales = self.pictures(sample)
         return ExportSection(
             sample=sample,
             counts=counts.X,
@@ -167,7 +167,7 @@ class _Source:
             picture_scales=scales,
         )
 
-    def _pictures(self, sample: str) -> tuple[dict[str, Any], dict[str, float]]:
+    def pictures(self, sample: str) -> tuple[dict[str, Any], dict[str, float]]:
         """The Space Ranger folder's own small picture, where the sample has one and it is still there."""
         from stalign_core.readers.pictures import small_picture
 
@@ -182,7 +182,7 @@ class _Source:
         return found
 
 
-def _write(name: str, source: _Source, folder: Path) -> Exported:
+def _write(name: str, source: CohortSource, folder: Path) -> Exported:
     from stalign_core import exports
 
     atlas = folder / "atlas.h5ad"
@@ -212,7 +212,7 @@ def _write(name: str, source: _Source, folder: Path) -> Exported:
     return Exported(name, tuple(files), spots)
 
 
-def _write_parquet(source: _Source, folder: Path) -> Exported:
+def _write_parquet(source: CohortSource, folder: Path) -> Exported:
     """Spots with their domains, and the embedding, as two tables with one row order."""
     obs, vectors = [], []
     for section in source.sections():

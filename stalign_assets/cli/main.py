@@ -18,6 +18,7 @@ _COMMANDS: Final = (
     "init",
     "run",
     "map",
+    "report",
     "export",
     "benchmark",
     "ui",

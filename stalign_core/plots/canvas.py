@@ -38,6 +38,16 @@ def to_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def to_svg(figure: Figure) -> bytes:
+    """Draw a figure as SVG without a date; its text stays text."""
+    import matplotlib
+
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "stalign", "svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", dpi=DOTS_PER_INCH, metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
 def add_legend(figure: Figure, title: str, colors: dict[str, str]) -> None:
     """Name each colour to the right of all panels; see `legend_width` for the room it takes."""
     from matplotlib.lines import Line2D

@@ -1,0 +1,65 @@
+"""Dot plot of marker genes: colour for mean expression, size for the share of spots that express them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pandas as pd
+
+from stalign_core.domains.numbering import natural_order
+from stalign_core.plots.canvas import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LARGEST_DOT: Final = 110.0
+
+
+def leading_markers(markers: pd.DataFrame, per_domain: int = 5) -> list[str]:
+    """Genes to draw: each domain's markers of largest t, domains in natural order, none twice.
+
+    Parameters
+    ----------
+    markers
+        Columns domain, gene, t, is_marker, as `stalign_core.downstream` gives them.
+    per_domain
+        How many of each domain.
+    """
+    chosen: list[str] = []
+    for domain in sorted(markers["domain"].astype(str).unique(), key=natural_order):
+        rows = markers[(markers["domain"].astype(str) == domain) & markers["is_marker"]]
+        ranked = [gene for gene in rows.sort_values("t", ascending=False)["gene"] if gene not in chosen]
+        chosen += ranked[:per_domain]
+    return chosen
+
+
+def marker_dots(markers: pd.DataFrame, genes: list[str]) -> Figure:
+    """Draw `genes` (columns) in every domain (rows); expression is scaled from least to most in each gene.
+
+    Parameters
+    ----------
+    markers
+        Columns domain, gene, symbol, mean_expression, share_of_spots; a row for each domain and gene.
+    genes
+        Keys of the genes, in order.
+    """
+    domains = sorted(markers["domain"].astype(str).unique(), key=natural_order)
+    rows = markers[markers["gene"].isin(genes)].assign(domain=lambda table: table["domain"].astype(str))
+    mean = rows.pivot_table(index="domain", columns="gene", values="mean_expression").reindex(domains)[genes]
+    share = rows.pivot_table(index="domain", columns="gene", values="share_of_spots").reindex(domains)[genes]
+    spread = (mean.max() - mean.min()).replace(0, 1)
+    scaled = ((mean - mean.min()) / spread).to_numpy()
+    figure = new_figure(1.6 + 0.3 * len(genes), 1.5 + 0.34 * len(domains))
+    ax = figure.subplots()
+    x, y = np.meshgrid(np.arange(len(genes)), np.arange(len(domains)))
+    size = np.nan_to_num(share.to_numpy()) * _LARGEST_DOT
+    dots = ax.scatter(x.ravel(), y.ravel(), s=size.ravel(), c=scaled.ravel(), cmap="Reds", edgecolors="#999", lw=0.4)
+    symbols = rows.drop_duplicates("gene").set_index("gene")["symbol"]
+    ax.set_xticks(np.arange(len(genes)), [str(symbols[gene]) for gene in genes], rotation=90, fontsize=7)
+    ax.set_yticks(np.arange(len(domains)), domains)
+    ax.set_xlim(-0.7, len(genes) - 0.3)
+    ax.set_ylim(len(domains) - 0.5, -0.5)
+    ax.set_ylabel("domain")
+    figure.colorbar(dots, ax=ax, label="mean expression, scaled", shrink=0.7)
+    return figure
