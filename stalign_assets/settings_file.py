@@ -64,7 +64,7 @@ def write_whole(path: Path, text: str) -> None:
 def _fill(table: Any, section: Any) -> None:
     """Add plain values first, then the sections below, as TOML asks."""
     nested: list[tuple[str, Any]] = []
-    for name, value, description in _entries(section):
+    for name, value, description in entries_of(section):
         if hasattr(value, "model_dump") or is_dataclass(value) or isinstance(value, Mapping):
             nested.append((name, value))
         else:
@@ -100,7 +100,8 @@ def _sub_table(value: Any) -> Table:
     return table
 
 
-def _entries(section: Any) -> list[tuple[str, Any, str]]:
+def entries_of(section: Any) -> list[tuple[str, Any, str]]:
+    """Name, value and meaning of each setting of a section."""
     if is_dataclass(section):
         described = _described_attributes(type(section))
         return [(entry.name, getattr(section, entry.name), described.get(entry.name, "")) for entry in fields(section)]
