@@ -13,8 +13,8 @@ from stalign_core.settings import EncoderSettings, RepresentationSettings, Setti
 _HEAD: Final = """# Settings of study.toml
 
 `stalign init` writes every setting with its default and what it means; this page lists the same. An unknown key, a
-wrong type or an impossible value is refused with a line that names it. A changed setting recomputes what depends on it, and
-nothing else.
+wrong type or an impossible value is refused with a line that names it. A changed setting recomputes what depends on it,
+and nothing else.
 """
 _NAMED: Final[Mapping[str, Any]] = {
     "encoders.NAME": EncoderSettings(),
