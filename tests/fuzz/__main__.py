@@ -1,6 +1,6 @@
 """Coverage-guided fuzzing of one reader with atheris: ``python -m tests.fuzz TARGET [options of libFuzzer]``.
 
-Any error but stalign's own ends it, as do ten seconds or two gigabytes for one input.
+Any error but stalign's own ends it, as do thirty seconds or two gigabytes for one input.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
             except StalignError as error:
                 assert "\n" not in error.line
 
-        limits = ["-timeout=10", "-rss_limit_mb=2048", f"-artifact_prefix={tempfile.gettempdir()}/", "-max_len=100000"]
+        limits = ["-timeout=30", "-rss_limit_mb=2048", f"-artifact_prefix={tempfile.gettempdir()}/", "-max_len=100000"]
         atheris.Setup([sys.argv[0], *limits, *sys.argv[2:], str(corpus)], take)
         atheris.Fuzz()
 
