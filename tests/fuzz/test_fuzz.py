@@ -1,5 +1,7 @@
-"""The coverage-guided fuzzer on each reader, for as many seconds as STALIGN_FUZZ_SECONDS says; not without it, for what it
-finds depends on the time it has. ``python -m tests.fuzz TARGET`` goes on for ever."""
+"""The coverage-guided fuzzer on each reader, for as many seconds as STALIGN_FUZZ_SECONDS says.
+
+Not without it, for what it finds depends on the time it has. ``python -m tests.fuzz TARGET`` goes on for ever.
+"""
 
 from __future__ import annotations
 
