@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
+from stalign_assets.choosing import assets_before_k, choose_from_store, deciding_variant
 from stalign_assets.full_disk import naming_full_disk
 from stalign_assets.locking import using_store
 from stalign_assets.planning import assets_of_scope, is_stale, plan, plan_by_keys
@@ -23,6 +24,9 @@ from stalign_assets.study import SETTINGS_FILE, Study, open_study
 from stalign_assets.wanted import accepted_donors
 from stalign_core.errors import ArtifactError, SettingsError, StalignError
 from stalign_core.store.store import UNPARTITIONED
+
+AUTO: Final = "auto"
+"""K that is chosen from the data, and then kept in the settings as the number that it is."""
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -90,6 +94,9 @@ def _with_n_domains(request: Request, study: Study) -> Study:
             f"would replace the table domains.n_domains of {SETTINGS_FILE}",
             remedy="change K in the table itself",
         )
+    if request.n_domains == AUTO:
+        _check_auto(request)
+        return study
     if isinstance(request.n_domains, int):
         _check_n_domains(request.n_domains, request, study)
     set_value(study.folder / SETTINGS_FILE, "domains", "n_domains", request.n_domains)
@@ -129,6 +136,8 @@ class _Driver:
         self.report = Report(study, request.study)
 
     def run(self) -> None:
+        if self.request.n_domains == AUTO and not self._choose_n_domains():
+            return
         for donor in self.donors:
             self._run_donor(donor)
         if "cohort" in self.request.scopes:
@@ -139,6 +148,30 @@ class _Driver:
             self._run_tables()
         told = tuple(donor for donor in self.study.cohort.donors if self._verdict(donor) is None)
         self.report.tables = write_domain_tables(self.study, self.request.scopes, self.variants, told)
+
+    def _choose_n_domains(self) -> bool:
+        """Make what K is chosen by, and keep the chosen K in the settings; whether that succeeded."""
+        variant = deciding_variant(self.study, self.variants)
+        before = [(self.samples, donor) for donor in self.study.cohort.donors]
+        for assets, donor in [*before, (assets_before_k(self.recipes, variant), None)]:
+            if donor is None and not self._leave_out(self.study.cohort.donors):
+                return False
+            if self._has_work(assets, donor or UNPARTITIONED, f"donor {donor}" if donor else "cohort, before K"):
+                outcome = self._start(assets, donor)
+                if not outcome.success and (donor is None or self._verdict(donor) is None):
+                    self._keep_faults(outcome)
+        if not self.report.success:
+            return False
+        self.console.title(f"choosing K by the features of {variant}")
+        choice = choose_from_store(self.study, variant, self.console.step_progress)
+        for number, stability in choice.stability.items():
+            mark = "  <- chosen" if number == choice.n_domains else ""
+            self.console.step_said(f"{number} domains: halves agree by {stability:.3f}{mark}")
+        set_value(self.study.folder / SETTINGS_FILE, "domains", "n_domains", choice.n_domains)
+        self.study = open_study(self.request.study)
+        self.recipes = recipes_of(self.study.settings)
+        self.report.study = self.study
+        return True
 
     def _run_donor(self, donor: str) -> None:
         assets = self.samples
@@ -263,11 +296,21 @@ def _names(words: str | None) -> tuple[str, ...]:
 
 def _count(words: str | None) -> int | str | None:
     """K as the command's words give it."""
-    if words is None or words == "annotation":
+    if words is None or words in ("annotation", AUTO):
         return words
     if words.isascii() and words.isdigit() and int(words) > 0:
         return int(words)
-    raise SettingsError("--n-domains", f"is '{words}'", expected="a whole number above 0, or 'annotation'")
+    raise SettingsError("--n-domains", f"is '{words}'", expected="a whole number above 0, 'annotation' or 'auto'")
+
+
+def _check_auto(request: Request) -> None:
+    if "cohort" not in request.scopes:
+        raise SettingsError(
+            "--n-domains",
+            "is 'auto', which is chosen for the cohort",
+            expected="'cohort' among --scopes",
+            remedy="give a number",
+        )
 
 
 def _check_n_domains(n_domains: int, request: Request, study: Study) -> None:

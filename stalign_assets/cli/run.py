@@ -13,7 +13,7 @@ import click
 @click.option("--scopes", default="donor,cohort", show_default=True, help="donor (each alone), cohort (all jointly).")
 @click.option("--variants", help="Only these variants, comma-separated. Default: all of study.toml.")
 @click.option("--donors", help="Only these donors' own assets, comma-separated. Default: all of the sheet.")
-@click.option("--n-domains", help="K: a number, or 'annotation'; kept in study.toml. Default: domains.n_domains.")
+@click.option("--n-domains", help="K: a number, 'annotation', or 'auto'; kept in study.toml.")
 @click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")
 def command(
     study: Path, scopes: str, variants: str | None, donors: str | None, n_domains: str | None, as_json: bool
