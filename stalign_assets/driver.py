@@ -252,8 +252,9 @@ class _Driver:
 
     def _has_work(self, assets: Sequence[str], partition: str, title: str) -> bool:
         steps = plan(self.study, self.recipes, assets, partition)
-        if any(step.has_work for step in steps):
-            self.console.title(title)
+        n_to_do = sum(step.has_work for step in steps)
+        if n_to_do:
+            self.console.title(f"{title}: {n_to_do} of {len(steps)} assets to make")
             return True
         self.report.n_up_to_date += len(steps)
         self.console.title(f"{title}: {len(steps)} assets up to date, reused")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from stalign_assets.reporting import TOLD, Console, StepEnd, progress_in
+from stalign_assets.reporting import TOLD, WARNING, Console, StepEnd, progress_in
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -89,7 +89,7 @@ def _tell_materialisation(event: dg.DagsterEvent, console: Console) -> None:
         console.step_said(f"{asset}: {'reused' if reused else 'rebuilt'}")
         return
     for line in () if reused else metadata.get("warnings", ()):
-        console.step_said(f"warning: {line}")
+        console.step_said(f"{WARNING} {line}")
     console.step_done(
         StepEnd(
             asset=asset,

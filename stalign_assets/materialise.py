@@ -15,6 +15,7 @@ from stalign_assets.full_disk import naming_full_disk
 from stalign_assets.measure import Measure
 from stalign_assets.recipes.recipe import Recipe, Task
 from stalign_assets.refusing import noting_refusal
+from stalign_assets.reporting import WARNING
 from stalign_assets.study import UNFINISHED_FOLDER, Study
 from stalign_assets.wanted import Wanted, wanted
 from stalign_core.errors import ArtifactError, NewerArtifactError
@@ -107,7 +108,7 @@ def whole_artifact(
     except NewerArtifactError:
         raise
     except ArtifactError as error:
-        say(f"warning: {error.line}; it is set aside and computed anew")
+        say(f"{WARNING} {error.line}; it is set aside and computed anew")
         study.store.discard(study.store.base / recipe.asset / partition / input_key)
         return None
     return found

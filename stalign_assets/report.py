@@ -46,8 +46,11 @@ class Report:
     def lines(self) -> list[str]:
         """The report for a reader: what was done, where it lies, and last what went wrong."""
         lines = [f"{self.n_computed} computed, {self.n_reused} reused, {self.n_up_to_date} up to date"]
-        lines += self._places()
-        lines += [f"donor {donor} was left out: {reason}" for donor, reason in self.donors_left_out.items()]
+        return lines + self._places() + self.problems()
+
+    def problems(self) -> list[str]:
+        """Who was left out, and what went wrong."""
+        lines = [f"donor {donor} was left out: {reason}" for donor, reason in self.donors_left_out.items()]
         lines += [f"error: {line}" for line in (*self.bad_input, *self.failures)]
         return lines
 

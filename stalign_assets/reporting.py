@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from stalign_assets.materialise import Materialisation
 
+WARNING: Final = "warning:"
+"""How a line begins that a quiet terminal shows, too."""
+
 TOLD: Final = "stalign/told"
 """Metadata of an engine's event that a terminal shows."""
 

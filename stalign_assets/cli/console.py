@@ -2,33 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+import click
 from rich.console import Console as RichConsole
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
-from stalign_assets.reporting import StepEnd
+from stalign_assets.reporting import WARNING, StepEnd
 from stalign_core.store.store import UNPARTITIONED
+
+
+def quiet_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option ``--quiet`` of a command that shows progress."""
+    return click.option("--quiet", "-q", is_flag=True, help="Print errors and warnings only.")(command)
 
 
 class StepConsole:
     """Follows the steps of runs.
 
-    On a terminal the step at work shows a moving line; elsewhere (a log, CI) only finished steps are printed.
+    On a terminal the step at work shows a moving line, with the time that is left where the step counts what it does;
+    elsewhere (a log, CI) only finished steps are printed. A quiet console prints faults only.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
         self.console = RichConsole(stderr=True, highlight=False, soft_wrap=True)
+        self._quiet = quiet
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(compact=True),
             console=self.console,
             transient=True,
-            disable=not self.console.is_terminal,
+            disable=quiet or not self.console.is_terminal,
         )
         self._task = self._progress.add_task("", visible=False, total=None)
 
@@ -43,7 +62,7 @@ class StepConsole:
 
     def title(self, text: str) -> None:
         """Print a heading."""
-        self._progress.print(f"[bold]{text}[/bold]")
+        self._print(f"[bold]{text}[/bold]")
 
     def step_started(self, asset: str, partition: str) -> None:
         """Show the step at work."""
@@ -54,22 +73,27 @@ class StepConsole:
         self._progress.update(self._task, description=what, completed=done, total=total, visible=True)
 
     def step_said(self, line: str) -> None:
-        """Keep a line in view."""
-        self._progress.print(f"    {line}", markup=False)
+        """Keep a line in view; a quiet console keeps warnings."""
+        if not self._quiet or line.startswith(WARNING):
+            self._progress.print(f"    {line}", markup=False)
 
     def step_done(self, end: StepEnd) -> None:
         """Print the finished step."""
         self._progress.update(self._task, visible=False)
         place = _place(end.asset, end.partition)
         if end.reused:
-            self._progress.print(f"  [green]✓[/green] {place}: reused")
+            self._print(f"  [green]✓[/green] {place}: reused")
             return
         taken = f" ({end.parts_reused} parts reused)" if end.parts_reused else ""
-        self._progress.print(f"  [green]✓[/green] {place}: {end.seconds:.1f} s, {end.peak_memory_mb:.0f} MB{taken}")
+        self._print(f"  [green]✓[/green] {place}: {end.seconds:.1f} s, {end.peak_memory_mb:.0f} MB{taken}")
 
     def fault(self, line: str) -> None:
         """Print a failed step's line."""
         self._progress.print(f"  [red]✗[/red] {line}")
+
+    def _print(self, text: str) -> None:
+        if not self._quiet:
+            self._progress.print(text)
 
 
 def _place(asset: str, partition: str) -> str:

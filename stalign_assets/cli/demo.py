@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from stalign_assets.cli.console import quiet_option
+
 
 @click.command("demo")
 @click.option(
@@ -16,19 +18,22 @@ import click
     type=click.Path(path_type=Path),
     help="Folder of the demo study.",
 )
-def command(study: Path) -> int:
+@quiet_option
+def command(study: Path, quiet: bool) -> int:
     """Simulate a cohort of 3 donors in Space Ranger's layout and run all assets, scopes and variants on it."""
     from stalign_assets.cli.console import StepConsole
-    from stalign_assets.cli.metrics import print_headline
+    from stalign_assets.cli.metrics import print_report
     from stalign_assets.demo import create_demo
     from stalign_assets.driver import Request, bring_up_to_date
 
     start = time.monotonic()
-    create_demo(study, say=click.echo)
-    with StepConsole() as console:
+    create_demo(study, say=_unheard if quiet else click.echo)
+    with StepConsole(quiet=quiet) as console:
         report = bring_up_to_date(Request.parse(study), console)
-    print_headline(report.study)
-    click.echo(f"done in {time.monotonic() - start:.0f} s")
-    for line in report.lines():
-        click.echo(line, err=line.startswith("error:"))
+    print_report(report, quiet=quiet)
+    if not quiet:
+        click.echo(f"done in {time.monotonic() - start:.0f} s")
     return report.exit_code
+
+
+def _unheard(line: str) -> None: ...

@@ -7,21 +7,24 @@ from pathlib import Path
 
 import click
 
+from stalign_assets.cli.console import quiet_option
+
 
 @click.command("export")
 @click.argument("study", type=click.Path(path_type=Path))
 @click.option("--variant", default="harmony", show_default=True, help="Whose domains and embeddings.")
 @click.option("--formats", default="h5ad,loupe,qupath,parquet", show_default=True, help="These, or spatialdata.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder. Default: STUDY/exports/VARIANT.")
+@quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
-def command(study: Path, variant: str, formats: str, out: Path | None, as_json: bool) -> None:
+def command(study: Path, variant: str, formats: str, out: Path | None, quiet: bool, as_json: bool) -> None:
     """Write the cohort of STUDY for scanpy (.h5ad), SpatialData (.zarr), Loupe Browser, QuPath and as Parquet."""
     from stalign_assets.cli.console import StepConsole
     from stalign_assets.exporting import export_cohort
     from stalign_assets.study import open_study
 
     chosen = tuple(name.strip() for name in formats.split(",") if name.strip())
-    with StepConsole() as console:
+    with StepConsole(quiet=quiet) as console:
         done = export_cohort(open_study(study), variant, chosen, out, console.step_progress)
     if as_json:
         table = [
@@ -29,6 +32,6 @@ def command(study: Path, variant: str, formats: str, out: Path | None, as_json: 
         ]
         click.echo(json.dumps(table, indent=1))
         return
-    for each in done:
+    for each in () if quiet else done:
         where = each.files[0] if len(each.files) == 1 else each.files[0].parent
         click.echo(f"{each.format}: {each.spots} spots in {where}")

@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     import pandas as pd
 
-    from stalign_assets.study import Study
+    from stalign_assets.report import Report
 
 
 @click.command("metrics")
@@ -37,9 +37,12 @@ def print_table(table: pd.DataFrame) -> None:
     click.echo(table.to_string(index=False, float_format=lambda value: f"{value:.3f}", na_rep="-"))
 
 
-def print_headline(study: Study) -> None:
-    """Print the metrics of a study that has some."""
+def print_report(report: Report, *, quiet: bool) -> None:
+    """Print the metrics, what a run did, and on stderr what went wrong; if quiet, only what is wrong."""
     from stalign_assets.results.headline import headline
 
-    if study.metrics_path.is_file():
+    study = report.study
+    if not quiet and study.metrics_path.is_file():
         print_table(headline(study.metrics_path, study.settings))
+    for line in report.problems() if quiet else report.lines():
+        click.echo(line, err=line.startswith("error:"))

@@ -7,21 +7,24 @@ from pathlib import Path
 
 import click
 
+from stalign_assets.cli.console import quiet_option
+
 
 @click.command("report")
 @click.argument("study", type=click.Path(path_type=Path))
 @click.option("--variant", default="", help="Whose domains are told. Default: Harmony's, else the first that corrects.")
+@quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
-def command(study: Path, variant: str, as_json: bool) -> None:
+def command(study: Path, variant: str, quiet: bool, as_json: bool) -> None:
     """Write reports/cohort.html of STUDY, a page per donor, and their figures as PNG and SVG."""
     from stalign_assets.cli.console import StepConsole
     from stalign_assets.results.cohort_report import write_reports
     from stalign_assets.study import open_study
 
-    with StepConsole() as console:
+    with StepConsole(quiet=quiet) as console:
         written = write_reports(open_study(study), variant, console.step_progress)
     if as_json:
         click.echo(json.dumps([str(path) for path in written], indent=1))
         return
-    for path in written:
+    for path in () if quiet else written:
         click.echo(path)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from stalign_assets.cli.console import quiet_option
+
 
 @click.command("run")
 @click.argument("study", type=click.Path(path_type=Path))
@@ -14,25 +16,30 @@ import click
 @click.option("--variants", help="Only these variants, comma-separated. Default: all of study.toml.")
 @click.option("--donors", help="Only these donors' own assets, comma-separated. Default: all of the sheet.")
 @click.option("--n-domains", help="K: a number, 'annotation', or 'auto'; kept in study.toml.")
+@quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")
 def command(
-    study: Path, scopes: str, variants: str | None, donors: str | None, n_domains: str | None, as_json: bool
+    study: Path,
+    scopes: str,
+    variants: str | None,
+    donors: str | None,
+    n_domains: str | None,
+    quiet: bool,
+    as_json: bool,
 ) -> int:
     """Bring STUDY up to date: read samples, integrate, name domains, measure.
 
     What is up to date is not computed again. Interrupted work goes on where it stopped.
     """
     from stalign_assets.cli.console import StepConsole
-    from stalign_assets.cli.metrics import print_headline
+    from stalign_assets.cli.metrics import print_report
     from stalign_assets.driver import Request, bring_up_to_date
 
     request = Request.parse(study, scopes=scopes, variants=variants, donors=donors, n_domains=n_domains)
-    with StepConsole() as console:
+    with StepConsole(quiet=quiet) as console:
         report = bring_up_to_date(request, console)
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=1))
     else:
-        print_headline(report.study)
-        for line in report.lines():
-            click.echo(line, err=line.startswith("error:"))
+        print_report(report, quiet=quiet)
     return report.exit_code

@@ -50,7 +50,7 @@ def tables_asset(recipes: Mapping[str, Recipe], execution: ExecutionSettings) ->
             write_downstream_tables(opened, known)
             pages = update_reports(opened, known, renew=not built.reused, progress=watcher.progress)
             for line in built.left_out:
-                watcher.say(f"warning: {line}; it is left out of the tables")
+                watcher.say(f"{reporting.WARNING} {line}; it is left out of the tables")
             watcher.said_done(f"{METRICS_TABLES}: {'reused' if built.reused else 'rebuilt'}")
         return dg.MaterializeResult(
             metadata={
