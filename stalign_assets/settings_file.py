@@ -63,14 +63,14 @@ def write_whole(path: Path, text: str) -> None:
 
 def _fill(table: Any, section: Any) -> None:
     """Add plain values first, then the sections below, as TOML asks."""
-    nested: list[tuple[str, Any]] = []
+    nested: list[tuple[str, Any, str]] = []
     for name, value, description in entries_of(section):
         if hasattr(value, "model_dump") or is_dataclass(value) or isinstance(value, Mapping):
-            nested.append((name, value))
+            nested.append((name, value, description))
         else:
             _add_value(table, name, value, description)
-    for name, value in nested:
-        table.add(name, _sub_table(value))
+    for name, value, description in nested:
+        table.add(name, _sub_table(value, description))
 
 
 def _add_value(table: Any, name: str, value: Any, description: str) -> None:
@@ -85,10 +85,12 @@ def _add_value(table: Any, name: str, value: Any, description: str) -> None:
     table.add(name, item)
 
 
-def _sub_table(value: Any) -> Table:
+def _sub_table(value: Any, description: str = "") -> Table:
     import tomlkit
 
     table = tomlkit.table()
+    if description:
+        table.comment(description)
     if isinstance(value, Mapping):
         for name, entry in value.items():
             if hasattr(entry, "model_dump") or isinstance(entry, Mapping):

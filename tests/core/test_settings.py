@@ -70,8 +70,19 @@ def test_the_written_file_names_and_explains_every_setting() -> None:
 
 
 def test_every_value_of_the_written_file_has_its_comment() -> None:
-    bare = [line for line in settings_text(Settings()).splitlines() if line and line[0] not in "[#" and "#" not in line]
+    bare, of_table = [], False
+    for line in filter(None, settings_text(Settings()).splitlines()):
+        if line.startswith("["):
+            of_table = "] # " in line
+        elif not line.startswith("#") and "#" not in line and not of_table:
+            bare.append(line)
     assert bare == []
+
+
+def test_a_table_of_free_names_has_its_comment_in_its_head() -> None:
+    assert "[benchmark.model_seeds] # seeds of a costly model, instead of all\nreference = [0]\n" in settings_text(
+        Settings()
+    )
 
 
 def test_settings_survive_json_which_a_run_keeps_them_as() -> None:

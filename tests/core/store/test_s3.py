@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import textwrap
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -85,12 +84,25 @@ _UPLOAD = """
     import sys
     from pathlib import Path
     import numpy as np
+    from s3fs import S3FileSystem
     from stalign_core.store import Store
     from tests.core.store.test_store import manifest_of
 
     url, cache, port, key, content = sys.argv[1:]
     options = {"key": "test", "secret": "test", "endpoint_url": f"http://127.0.0.1:{port}"}
     store = Store(url, cache=Path(cache), options=options)
+    put_file = S3FileSystem._put_file
+    n_uploaded = 0
+
+    async def put_until_told(filesystem, *words, **settings):
+        global n_uploaded
+        if n_uploaded == 5 and key == "killed":
+            print("five are uploaded", flush=True)
+            sys.stdin.readline()
+        n_uploaded += 1
+        return await put_file(filesystem, *words, **settings)
+
+    S3FileSystem._put_file = put_until_told
     with store.staging(None) as builder:
         for n in range(12):
             builder.write_arrays(f"{n}.safetensors", {"x": np.full(500_000, n + float(content))})
@@ -123,19 +135,18 @@ def test_a_process_killed_while_it_uploads_leaves_no_artifact_and_the_rerun_make
     server: S3Server, url: str, make: Make, tmp_path: Path
 ) -> None:
     process = uploading(server, url, tmp_path / "cache", "killed")
-    filesystem = server.filesystem()
-    end = time.monotonic() + 60
-    while not (there := filesystem.find(f"{url.removeprefix('s3://')}/features")) and time.monotonic() < end:
-        time.sleep(0.005)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "five are uploaded\n"
     process.kill()
     process.wait()
-    assert 0 < len(there) < 12
+    assert len(server.filesystem().find(f"{url.removeprefix('s3://')}/features")) == 5
     store = make()
     assert store.find("features", "A", "killed") is None and list(store.artifacts()) == []
     assert [folder.name for folder in store.unfinished()] == ["killed"]
     assert len(store.sweep_staging()) == 1
     again = uploading(server, url, tmp_path / "cache", "killed")
-    assert again.wait(60) == 0
+    again.communicate("go on\n", timeout=60)
+    assert again.returncode == 0
     found = store.current("features", "A")
     assert found is not None
     found.verify()
