@@ -90,7 +90,6 @@ _UPLOAD = """
 
     url, cache, port, key, content = sys.argv[1:]
     options = {"key": "test", "secret": "test", "endpoint_url": f"http://127.0.0.1:{port}"}
-    store = Store(url, cache=Path(cache), options=options)
     put_file = S3FileSystem._put_file
     n_uploaded = 0
 
@@ -103,6 +102,7 @@ _UPLOAD = """
         return await put_file(filesystem, *words, **settings)
 
     S3FileSystem._put_file = put_until_told
+    store = Store(url, cache=Path(cache), options=options)
     with store.staging(None) as builder:
         for n in range(12):
             builder.write_arrays(f"{n}.safetensors", {"x": np.full(500_000, n + float(content))})
