@@ -25,7 +25,9 @@ CHOSEN_BY: tuple[str, ...] = ("harmony", "scvi", "scanorama", "uncorrected")
 
 def deciding_variant(study: Study, variants: tuple[str, ...]) -> str:
     """Of `variants`, the one whose features K is chosen by."""
-    return min(variants, key=lambda name: CHOSEN_BY.index(study.settings.variants[name].correction))
+    methods = {name: study.settings.variants[name].correction for name in variants}
+    order = {method: place for place, method in enumerate(CHOSEN_BY)}
+    return min(variants, key=lambda name: order.get(methods[name], len(order)))
 
 
 def assets_before_k(recipes: Mapping[str, Recipe], variant: str) -> list[str]:

@@ -159,7 +159,7 @@ class CohortSource:
             obs=obs,
             obsm={
                 keys.X_AESTETIK: self.embeddings.arrays(f"{donor}.safetensors")[sample],
-                keys.EXPRESSION_KEY_OF_METHOD[method]: features[f"expression/{sample}"],
+                keys.expression_key(method): features[f"expression/{sample}"],
             },
             spatial=spots[["x", "y"]].to_numpy(dtype=np.float64),
             spot_diameter=float(image["spot_diameter"]),

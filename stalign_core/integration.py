@@ -287,7 +287,7 @@ class Integration:
             features = self.adata.obsm[keys.X_PCA][self.order]
             result = correct_embedding(method, features, self.batches[self.order], correction, self.seed)
         self.expression_terms = result.terms
-        self.adata.obsm[keys.EXPRESSION_KEY_OF_METHOD[method]] = self._restored(result.features)
+        self.adata.obsm[keys.expression_key(method)] = self._restored(result.features)
         morphology = correct_where_present(
             "harmony",
             self.adata.obsm[keys.X_MORPHOLOGY_PCA][self.order],
@@ -306,7 +306,7 @@ class Integration:
         corrected = method != "uncorrected"
         kinds = {name: facts.lattice for name, facts in self.facts.items()}
         unordered: dict[str, Any] = {
-            "expression": self.adata.obsm[keys.EXPRESSION_KEY_OF_METHOD[method]],
+            "expression": self.adata.obsm[keys.expression_key(method)],
             "morphology": self.adata.obsm[keys.X_MORPHOLOGY_HARMONY if corrected else keys.X_MORPHOLOGY_PCA],
             "lattice": self.cells[0],
             "sample": self._codes(),

@@ -37,9 +37,14 @@ HAS_MORPHOLOGY: Final = "has_morphology"
 # uns[STALIGN] holds per-sample facts: see SampleFacts in stalign_core.readers.facts
 STALIGN: Final = "stalign"
 
-EXPRESSION_KEY_OF_METHOD: Final = {
+_EXPRESSION_KEYS: Final = {
     "uncorrected": X_PCA,
     "harmony": X_HARMONY,
     "scanorama": X_SCANORAMA,
     "scvi": X_SCVI,
 }
+
+
+def expression_key(method: str) -> str:
+    """The obsm key of expression as a correction method leaves it: scanpy's where it has one, else ``X_<method>``."""
+    return _EXPRESSION_KEYS.get(method, f"X_{method}")

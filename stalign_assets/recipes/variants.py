@@ -22,6 +22,7 @@ from stalign_assets.recipes.variant_steps.correspond import (
 from stalign_assets.recipes.variant_steps.measure import measure_variant, metric_settings
 from stalign_assets.recipes.variant_steps.name_domains import domain_settings, name_domains
 from stalign_assets.recipes.variant_steps.train import embed, model_settings, train
+from stalign_core.correction.registry import METHODS
 from stalign_core.settings import variant_group
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ _METRICS_VERSION: Final = 1
 def variant_recipes(settings: Settings, scope: Scope, variant: str) -> Iterator[Recipe]:
     """Recipes of the group `<scope>_<variant>`."""
     chosen = settings.variants[variant]
+    method = METHODS[chosen.correction]
     prefix = f"{scope}/{variant}"
     common: dict[str, Any] = {
         "group": f"{scope}_{variant_group(variant)}",
@@ -52,9 +54,9 @@ def variant_recipes(settings: Settings, scope: Scope, variant: str) -> Iterator[
         inputs=(*expression, Input(morphology, ("*.safetensors",)), SPOTS),
         settings=partial(correction_settings, variant),
         compute=partial(correct, chosen, expression[0].asset, morphology),
-        seeded=chosen.correction in ("harmony", "scvi"),
-        pool="gpu" if chosen.correction == "scvi" else None,
-        kinds=("torch" if chosen.correction == "scvi" else "numpy",),
+        seeded=method.seeded,
+        pool="gpu" if method.needs == "counts" else None,
+        kinds=("torch" if method.needs == "counts" else "numpy",),
         **common,
     )
     yield Recipe(

@@ -77,6 +77,8 @@ class MethodRecord:
         The method that corrects morphology in a variant of this name; itself where it takes any embedding.
     embedding, counts
         The function, under what it needs: an embedding, or raw counts. Exactly one of the two.
+    seeded
+        Whether chance plays a part, so that the result depends on the seed.
     map_embedding, map_counts
         What places new samples, from the same kind of input; neither for a method that learns no mapping.
     """
@@ -86,6 +88,7 @@ class MethodRecord:
     morphology: str
     embedding: EmbeddingCorrection | None = None
     counts: CountsCorrection | None = None
+    seeded: bool = True
     map_embedding: EmbeddingMapping | None = None
     map_counts: CountsMapping | None = None
 
@@ -106,6 +109,7 @@ _RECORDS: Final = (
         "No correction: the baseline",
         "uncorrected",
         embedding=uncorrected.correct,
+        seeded=False,
         map_embedding=uncorrected.map_uncorrected,
     ),
     MethodRecord(
@@ -120,6 +124,7 @@ _RECORDS: Final = (
         "Scanorama: batches stitched together along mutual nearest neighbours (Hie et al. 2019)",
         "harmony",
         embedding=scanorama.correct,
+        seeded=False,
     ),
     MethodRecord(
         "scvi",

@@ -87,7 +87,7 @@ def _write(adata: AnnData, method: str, mapped: dict[str, MappedSection]) -> Non
         return rows
 
     adata.obsm[keys.X_PCA] = stacked("expression")
-    adata.obsm[keys.EXPRESSION_KEY_OF_METHOD[method]] = stacked("expression_corrected")
+    adata.obsm[keys.expression_key(method)] = stacked("expression_corrected")
     adata.obsm[keys.X_MORPHOLOGY] = stacked("morphology")
     adata.obsm[keys.X_MORPHOLOGY_PCA] = stacked("morphology_components")
     if method != "uncorrected":

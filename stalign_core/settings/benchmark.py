@@ -58,8 +58,10 @@ class BenchmarkSettings(Section):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> BenchmarkSettings:
+        from stalign_core.correction.registry import METHODS
+
         for name in self.correction_seeds:
-            _check_name("correction_seeds", name, ("uncorrected", "harmony", "scanorama", "scvi"))
+            _check_name("correction_seeds", name, tuple(METHODS))
         for name in self.model_seeds:
             _check_name("model_seeds", name, ("alone", "neighbors", "aestetik", "reference"))
         for where in ("correction_seeds", "model_seeds"):

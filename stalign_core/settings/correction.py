@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import AfterValidator, Field, PositiveInt
+from pydantic_core import PydanticCustomError
 
 from stalign_core.settings.section import Section
 
-CorrectionMethod = Literal["uncorrected", "harmony", "scanorama", "scvi"]
+
+def _registered(name: str) -> str:
+    from stalign_core.correction.registry import METHODS
+
+    if name not in METHODS:
+        raise PydanticCustomError("unknown_method", "one of {known}", {"known": ", ".join(METHODS)})
+    return name
+
+
+CorrectionMethod = Annotated[str, AfterValidator(_registered)]
+"""A name of `stalign_core.correction.registry.METHODS`."""
 
 
 class HarmonySettings(Section):

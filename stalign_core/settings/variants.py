@@ -13,7 +13,7 @@ from stalign_core.settings.section import Section
 class VariantSettings(Section):
     """One choice of representation, encoder, correction method and weights, by name."""
 
-    correction: CorrectionMethod = Field("harmony", description="uncorrected, harmony, scanorama or scvi")
+    correction: CorrectionMethod = Field("harmony", description="uncorrected, harmony, scanorama, scvi")
     representation: str = Field("pca", description="pca, or a name under [representations]")
     encoder: str = Field("texture", description="a name under [encoders]")
     aestetik: dict[str, Any] = Field(

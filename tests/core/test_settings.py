@@ -115,7 +115,7 @@ def test_settings_survive_json_which_a_run_keeps_them_as() -> None:
         ("[aestetik]\nlearning_rate = nan", "aestetik.learning_rate", "is nan", "a finite number"),
         ("[aestetik]\nreconstruction = 'l3'", "aestetik.reconstruction", "is 'l3'", "one of 'l1', 'mse'"),
         ("aestetik = 5", "aestetik", "is 5", "a table of settings"),
-        ("[variants.a]\ncorrection = 'combat'", "variants.a.correction", "is 'combat'", "'uncorrected', 'harmony'"),
+        ("[variants.a]\ncorrection = 'combat'", "variants.a.correction", "is 'combat'", "one of uncorrected, harmony"),
         ("[variants.a]\nencoder = 'uni'", "variants.a.encoder", "'uni' is not an encoder", "one of texture"),
         ("[encoders.e]\nmodel = 'inception_v4'", "encoders.e.model", "'inception_v4' is not", "texture, inception_v3"),
         (

@@ -9,6 +9,7 @@ from stalign_assets.recipes.features import harmony_settings
 from stalign_assets.recipes.recipe import KeyContext, Task, warn_of_reduced_batch
 from stalign_assets.recipes.samples import RAW
 from stalign_assets.rows import Rows, rows_of, samples_of
+from stalign_core.correction.registry import METHODS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,9 +27,11 @@ def correction_settings(variant: str, context: KeyContext) -> Mapping[str, Any]:
     if method == "harmony":
         return {"method": method, **harmony_settings(context)}
     # Where it is trained, and what it refuses, do not change what the correction is.
-    own = getattr(correction, method).model_dump(mode="json", exclude={"device", "max_spots"})
-    settings = {"method": method, "covariate": correction.covariate, method: own}
-    if method == "scvi":
+    own = getattr(correction, method, None)
+    settings: dict[str, Any] = {"method": method, "covariate": correction.covariate}
+    if own is not None:
+        settings[method] = own.model_dump(mode="json", exclude={"device", "max_spots"})
+    if METHODS[method].needs == "counts":
         settings["n_latent"] = context.settings.expression.n_components
     return settings
 
