@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,12 +32,12 @@ class Artifact:
     manifest
         Its verified manifest.
     backend
-        What its files are read through.
+        What its files are read through; two handles of one artifact are equal whatever it is.
     """
 
     folder: UPath
     manifest: Manifest
-    backend: Backend
+    backend: Backend = field(compare=False)
 
     @property
     def name(self) -> str:
