@@ -14,11 +14,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
 _SAMPLING_SECONDS = 0.05
+_UNNOTICED_BYTES: Final = 32 * 1024**2
+_resident_when_collected = 0
 
 
 class Measure:
@@ -76,11 +78,19 @@ class Measure:
 
 
 def _give_back_freed_memory() -> None:
-    """Return freed memory to the system, so that it does not count for the next computation."""
-    gc.collect()
+    """Return freed memory to the system, so that it does not count for the next computation.
+
+    Looking for cycles takes half a second once all libraries are loaded, so growth below `_UNNOTICED_BYTES` is let be.
+    """
+    global _resident_when_collected  # noqa: PLW0603
+    grown = _resident_memory() - _resident_when_collected >= _UNNOTICED_BYTES
+    if grown:
+        gc.collect()
     # Only glibc has it.
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+    if grown:
+        _resident_when_collected = _resident_memory()
 
 
 def _cpu_seconds() -> float:

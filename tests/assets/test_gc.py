@@ -307,7 +307,8 @@ def test_after_the_command_a_run_computes_nothing(study: Path, capsys: pytest.Ca
     lines = stalign(capsys, "gc", study, "--keep-days", "0").out.splitlines()
     left = everything_kept(study)
     gone = {place for place in both if place not in left}
-    assert {asset.rsplit("/")[-1] for asset, _, _ in gone} == {"domains", "domain_correspondence", "metrics"}
+    of_domains = {"domain_correspondence", "metrics", "domain_profiles", "domain_markers", "domain_abundance"}
+    assert {asset.rsplit("/")[-1] for asset, _, _ in gone} == {"domains", *of_domains}
     assert gone <= set(original)
     assert lines[0].startswith(f"artifacts: {len(gone)} removed") and lines[-1].startswith("freed ")
     again = run(study)

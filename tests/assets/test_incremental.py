@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from tests.assets.test_reuse import append_sample, changed, created_at
 pytestmark = pytest.mark.slow
 
 PER_DONOR = ("raw_samples", "gene_statistics", "spot_grids", "morphology_embeddings/texture")
+PROFILES = 2.0
+"""How often a donor's counts are read after the joint steps: for the profiles of each variant's new domains."""
 FROZEN = ("gene_panel", "expression_basis", "correction_basis", "morphology_basis/texture")
 
 
@@ -59,6 +62,11 @@ def stored_counts(study: Path, donor: str) -> int:
     return sum(raw.manifest.files[name].size for name in raw.names("*.counts.h5ad"))
 
 
+def times_read(counts_read: Counter[str], study: Path, donors: Iterable[str]) -> dict[str, float]:
+    """How often each donor's stored counts were read whole."""
+    return {donor: counts_read[donor] / stored_counts(study, donor) for donor in donors}
+
+
 def test_unfrozen_a_new_donor_streams_the_others_stored_counts_and_none_of_their_raw_files(
     study: Path, tiny_data: Path, counts_read: Counter[str], samples_read: list[str]
 ) -> None:
@@ -71,11 +79,12 @@ def test_unfrozen_a_new_donor_streams_the_others_stored_counts_and_none_of_their
     assert {donor for asset, donor in touched if asset in PER_DONOR or asset.startswith("donor/")} == {
         newcomer["donor"]
     }
-    # Moments and projections of two bases: each streams every donor's counts once.
-    assert {donor: counts_read[donor] / stored_counts(study, donor) for donor in old} == dict.fromkeys(old, 4.0)
+    # Moments and projections of two bases, and profiles of two variants' new domains: each streams every donor's
+    # counts once.
+    assert times_read(counts_read, study, old) == dict.fromkeys(old, 4.0 + PROFILES)
 
 
-def test_frozen_a_new_donor_leaves_the_others_counts_unread_until_the_bases_are_thawed(
+def test_frozen_a_new_donor_leaves_the_others_counts_unread_up_to_correction(
     study: Path, tiny_data: Path, counts_read: Counter[str]
 ) -> None:
     old = open_study(study).cohort.donors
@@ -85,8 +94,8 @@ def test_frozen_a_new_donor_leaves_the_others_counts_unread_until_the_bases_are_
     counts_read.clear()
     newcomer = append_sample(study, tiny_data, position=2)
     assert_runs(study)
-    assert {donor: counts_read[donor] for donor in old} == dict.fromkeys(old, 0)
-    assert counts_read[newcomer["donor"]] > 0
+    assert times_read(counts_read, study, old) == dict.fromkeys(old, PROFILES)
+    assert times_read(counts_read, study, (newcomer["donor"],))[newcomer["donor"]] > PROFILES
     touched = {asset for asset, partition in changed(before, study) if partition == UNPARTITIONED}
     assert touched.isdisjoint(f"cohort/{name}" for name in FROZEN)
     assert {"cohort/expression_pca", "cohort/harmony/domains", "cohort/basis_drift"} <= touched
