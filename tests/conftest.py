@@ -15,7 +15,7 @@ _VARIABLE = "STALIGN_TEST_DATA"
 
 
 @event.listens_for(Engine, "connect")
-def _do_not_wait_for_the_disk(connection: object, record: object) -> None:  # noqa: ARG001
+def _do_not_wait_for_the_disk(connection: object, record: object) -> None:
     """Dagster's histories of tests outlive no power cut; waiting for the disk is half of a small run's time."""
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA synchronous=OFF")

@@ -28,6 +28,7 @@ from stalign_core.settings import parse_settings
 from stalign_core.store import Artifact, InputRecord
 from tests.assets.bad_inputs import everything_kept, stalign, the_one_error
 from tests.assets.conftest import run, two_donor_sheet
+from tests.assets.test_reuse import OF_DOMAINS
 from tests.core.store.test_store import manifest_of
 
 NOW = datetime.now(UTC)
@@ -307,8 +308,7 @@ def test_after_the_command_a_run_computes_nothing(study: Path, capsys: pytest.Ca
     lines = stalign(capsys, "gc", study, "--keep-days", "0").out.splitlines()
     left = everything_kept(study)
     gone = {place for place in both if place not in left}
-    of_domains = {"domain_correspondence", "metrics", "domain_profiles", "domain_markers", "domain_abundance"}
-    assert {asset.rsplit("/")[-1] for asset, _, _ in gone} == {"domains", *of_domains}
+    assert {asset.rsplit("/")[-1] for asset, _, _ in gone} == {"domains", *OF_DOMAINS}
     assert gone <= set(original)
     assert lines[0].startswith(f"artifacts: {len(gone)} removed") and lines[-1].startswith("freed ")
     again = run(study)
