@@ -70,14 +70,15 @@ def _plan(
     state_of: Callable[[Study, Mapping[str, Recipe], Recipe, str], PlannedStep],
 ) -> list[PlannedStep]:
     steps: dict[str, PlannedStep] = {}
-    for asset in assets:
-        recipe = recipes[asset]
-        upstream = [steps[declared.asset] for declared in recipe.inputs if declared.asset in steps]
-        busy = [step.asset for step in upstream if step.has_work]
-        if busy:
-            steps[asset] = PlannedStep(asset, partition, "waiting", f"for {busy[0]}")
-        else:
-            steps[asset] = state_of(study, recipes, recipe, partition)
+    with study.store.remembering():
+        for asset in assets:
+            recipe = recipes[asset]
+            upstream = [steps[declared.asset] for declared in recipe.inputs if declared.asset in steps]
+            busy = [step.asset for step in upstream if step.has_work]
+            if busy:
+                steps[asset] = PlannedStep(asset, partition, "waiting", f"for {busy[0]}")
+            else:
+                steps[asset] = state_of(study, recipes, recipe, partition)
     return list(steps.values())
 
 
@@ -132,7 +133,8 @@ class Freshness:
         """Whether an asset's artifact and everything it was made from are up to date."""
         place = (asset, partition)
         if place not in self._known:
-            self._known[place] = self._look(asset, partition)
+            with self._study.store.remembering():
+                self._known[place] = self._look(asset, partition)
         return self._known[place]
 
     def _look(self, asset: str, partition: str) -> bool:

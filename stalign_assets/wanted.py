@@ -54,6 +54,11 @@ def wanted(
     ArtifactError
         If the pointer or manifest of an input is damaged.
     """
+    with study.store.remembering():
+        return _wanted(study, recipes, recipe, partition, thawed)
+
+
+def _wanted(study: Study, recipes: Mapping[str, Recipe], recipe: Recipe, partition: str, thawed: bool) -> Wanted:
     donors, left_out = _donors_of(study, recipes, recipe, partition)
     inputs = {
         declared.asset: _artifacts_of(study, recipes[declared.asset], recipe, donors) for declared in recipe.inputs

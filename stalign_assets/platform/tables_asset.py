@@ -43,12 +43,13 @@ def tables_asset(recipes: Mapping[str, Recipe], execution: ExecutionSettings) ->
         with failing_in_one_line():
             opened = study.of_run(context.run_id)
             watcher = reporting.watch(METRICS_TABLES, "", context.log.info)
-            with using_store(opened, watcher.say):
-                known = recipes_of(opened.settings)
-                built = rebuild_tables(opened, known)
-            write_domain_tables(opened, SCOPES, tuple(opened.settings.variants), _donors_told(opened, known))
-            write_downstream_tables(opened, known)
-            pages = update_reports(opened, known, renew=not built.reused, progress=watcher.progress)
+            with opened.store.remembering():
+                with using_store(opened, watcher.say):
+                    known = recipes_of(opened.settings)
+                    built = rebuild_tables(opened, known)
+                write_domain_tables(opened, SCOPES, tuple(opened.settings.variants), _donors_told(opened, known))
+                write_downstream_tables(opened, known)
+                pages = update_reports(opened, known, renew=not built.reused, progress=watcher.progress)
             for line in built.left_out:
                 watcher.say(f"{reporting.WARNING} {line}; it is left out of the tables")
             watcher.said_done(f"{METRICS_TABLES}: {'reused' if built.reused else 'rebuilt'}")

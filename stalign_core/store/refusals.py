@@ -32,12 +32,12 @@ def refuse(store: Store, asset: str, partition: str, refusal: Refusal) -> None:
     OSError, StoreError
         If the store cannot be written.
     """
-    store.backend.replace(_place(asset, partition), json.dumps(asdict(refusal)).encode())
+    store.write_note(_place(asset, partition), json.dumps(asdict(refusal)).encode())
 
 
 def refusal_of(store: Store, asset: str, partition: str) -> Refusal | None:
     """The refusal that stands, if one does; of a note that is not whole nothing but that can be told."""
-    note = store.backend.read(_place(asset, partition))
+    note = store.read_note(_place(asset, partition))
     if note is None:
         return None
     try:
@@ -48,7 +48,7 @@ def refusal_of(store: Store, asset: str, partition: str) -> Refusal | None:
 
 def lift_refusal(store: Store, asset: str, partition: str) -> None:
     """Forget the refusal: the asset was made after all."""
-    store.backend.delete(_place(asset, partition))
+    store.remove_note(_place(asset, partition))
 
 
 def _place(asset: str, partition: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from stalign_core.errors import ArtifactError, MissingArtifactError
 from stalign_core.naming import is_safe_name
@@ -29,6 +29,7 @@ UNPARTITIONED: Final = "_all"
 """Partition name of an asset that has none; no donor can be called so."""
 
 _POINTER: Final = "current.json"
+_Found = TypeVar("_Found")
 
 
 class Store:
@@ -61,9 +62,56 @@ class Store:
         self.cache = cache or Path(tempfile.gettempdir()) / "stalign_cache"
         self.fetched = FetchedFiles(self.cache, cache_bytes)
         self.backend: Backend = LocalFolder(self.base) if self.is_local else RemoteFolder(self.base, self.fetched)
+        self._seen: dict[tuple[str, str], Any] | None = None
+
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """While open, each pointer, manifest and note is looked at once, until this store writes something itself.
+
+        For what asks about many artifacts again and again and means one state of the store, such as a plan: a request
+        each would take minutes where the store is far away.
+        """
+        if self._seen is not None:
+            yield
+            return
+        self._seen = {}
+        try:
+            yield
+        finally:
+            self._seen = None
+
+    def _once(self, kind: str, place: str, look: Callable[[], _Found]) -> _Found:
+        if self._seen is None:
+            return look()
+        if (kind, place) not in self._seen:
+            self._seen[kind, place] = look()
+        found: _Found = self._seen[kind, place]
+        return found
+
+    def _forget(self) -> None:
+        if self._seen is not None:
+            self._seen.clear()
+
+    def read_note(self, place: str) -> bytes | None:
+        """A small file beside artifacts, or None if there is none."""
+        return self._once("note", place, lambda: self.backend.read(place))
+
+    def write_note(self, place: str, payload: bytes) -> None:
+        """Write a small file beside artifacts whole, or leave what was there."""
+        self.backend.replace(place, payload)
+        self._forget()
+
+    def remove_note(self, place: str) -> None:
+        """Remove a small file beside artifacts, if it is there."""
+        self.backend.delete(place)
+        self._forget()
 
     def find(self, asset: str, partition: str, input_key: str) -> Artifact | None:
         """The committed artifact with this key, or None; its manifest is verified, its files are not yet."""
+        place = f"{asset}/{partition}/{input_key}"
+        return self._once("artifact", place, lambda: self._find(asset, partition, input_key))
+
+    def _find(self, asset: str, partition: str, input_key: str) -> Artifact | None:
         folder = self.base / asset / partition / input_key
         payload = self.backend.read(f"{asset}/{partition}/{input_key}/{MANIFEST}")
         if payload is None:
@@ -87,6 +135,9 @@ class Store:
         ArtifactError
             If the pointer or what it points at is not whole.
         """
+        return self._once("current", f"{asset}/{partition}", lambda: self._current(asset, partition))
+
+    def _current(self, asset: str, partition: str) -> Artifact | None:
         pointer = self.base / asset / partition / _POINTER
         payload = self.backend.read(f"{asset}/{partition}/{_POINTER}")
         if payload is None:
@@ -113,6 +164,7 @@ class Store:
             }
         )
         self.backend.replace(f"{manifest.asset}/{manifest.partition}/{_POINTER}", text.encode())
+        self._forget()
 
     @contextmanager
     def staging(self, predecessor: Artifact | None) -> Iterator[ArtifactBuilder]:
@@ -144,6 +196,7 @@ class Store:
         """
         write_synced(builder.staging / MANIFEST, manifest.to_json().encode())
         self.backend.commit(builder.staging, manifest, builder.taken_over)
+        self._forget()
         committed = self.find(manifest.asset, manifest.partition, manifest.input_key)
         if committed is None:
             raise ArtifactError(str(self.base / place_of(manifest)), "vanished right after it was written")
@@ -152,6 +205,7 @@ class Store:
     def discard(self, artifact_folder: Path | UPath) -> None:
         """Move a damaged artifact out of the way; its bytes are kept for inspection."""
         self.backend.set_aside(self._place(artifact_folder))
+        self._forget()
 
     def artifacts(self, report: Callable[[ArtifactError], None] | None = None) -> Iterator[Artifact]:
         """Every committed artifact with a whole manifest, in order of path; `report` hears of each that has none."""
@@ -200,6 +254,7 @@ class Store:
     def remove(self, folder: Path | UPath) -> None:
         """Remove the folder of an artifact; killed midway, it leaves nothing that would be taken for one."""
         self.backend.remove(self._place(folder))
+        self._forget()
 
     @property
     def staging_parent(self) -> Path:

@@ -261,5 +261,5 @@ def test_what_takes_long_is_not_done_at_a_tick(unattended: Unattended, monkeypat
         raise AssertionError("a file was hashed")
 
     monkeypatch.setattr("stalign_core.store.fingerprints.file_sha256", refuse)
-    monkeypatch.setattr("stalign_core.store.artifact.file_sha256", refuse)
+    monkeypatch.setattr("stalign_core.store.hashing.file_sha256", refuse)
     assert len(unattended.requests()) == 1
