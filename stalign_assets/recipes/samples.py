@@ -166,9 +166,11 @@ def _read_samples(task: Task) -> None:
 
 
 def _read_sample(task: Task, sample: Sample) -> None:
-    from stalign_core.readers import read_sample
+    from stalign_core.readers import read_sample, source_files
+    from stalign_core.readers.native_probe import check_native_files
     from stalign_core.sections import describe_section, image_record, lattice_record, section_tables
 
+    check_native_files(source_files(sample))
     section = read_sample(sample)
     counts, spots, labels = section_tables(section)
     name = sample.sample
@@ -344,7 +346,8 @@ def _external_sources(representation: str, study: Study, donor: str) -> Sequence
 
 
 def _read_external(representation: str, task: Task) -> None:
-    from stalign_core.readers import read_external_representation
+    from stalign_core.readers import read_external_representation, representation_file
+    from stalign_core.readers.native_probe import check_native_files
 
     raw = task.one(RAW)
     settings = task.settings.representations[representation]
@@ -354,6 +357,7 @@ def _read_external(representation: str, task: Task) -> None:
         if task.builder.reuse_part(name, {**_part_key(raw, _EXTERNAL_VERSION, f"{name}.spots.parquet"), **made_of}):
             continue
         barcodes = raw.table(f"{name}.spots.parquet")["barcode"].to_numpy(dtype=object)
+        check_native_files([representation_file(samples[name], settings)])
         features = read_external_representation(samples[name], settings, barcodes.tolist())
         task.builder.write_arrays(f"{name}.safetensors", {"features": features}, part=name)
     task.builder.summary["n_samples"] = len(samples)

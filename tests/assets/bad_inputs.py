@@ -14,6 +14,7 @@ import pytest
 
 from stalign_assets.cli.main import main
 from stalign_assets.study import open_study
+from tests.broken_hdf5 import write_deadly
 
 SAMPLE = "P02_S1"
 DONOR = "P02"
@@ -110,6 +111,11 @@ def truncate_counts(files: Files) -> None:
     """End the matrix in its middle, as a broken copy does."""
     payload = files.counts.read_bytes()
     files.counts.write_bytes(payload[: len(payload) // 2])
+
+
+def break_tree(files: Files) -> None:
+    """Make the matrix a file that HDF5 follows to the end of the stack."""
+    write_deadly(files.counts)
 
 
 def alter_counts(change: Callable[[h5py.Group], None]) -> Spoil:

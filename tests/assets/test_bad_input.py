@@ -32,6 +32,10 @@ JOINT = ("--scopes", "cohort", "--variants", "uncorrected")
 
 
 BROKEN_SECTIONS: dict[str, tuple[Spoil, tuple[str, ...]]] = {
+    "h5 that ends its reader": (
+        bad.break_tree,
+        ("filtered_feature_bc_matrix.h5: ends the process that reads it (signal 11)", "copy it again"),
+    ),
     "truncated h5": (bad.truncate_counts, ("filtered_feature_bc_matrix.h5: cannot be read: truncated", "copy the")),
     "fractional counts": (
         bad.alter_counts(bad.set_count(0.5)),

@@ -12,9 +12,9 @@ from importlib.util import find_spec
 
 import pytest
 
+from tests.fuzz.isolated import NATIVE
 from tests.fuzz.targets import TARGETS
 
-NATIVE = ("h5ad", "tenx_h5", "positions_parquet")
 _MAY_HANG = pytest.mark.xfail(strict=False, reason="HDF5 and Arrow never return from some altered bytes")
 SECONDS = int(os.environ.get("STALIGN_FUZZ_SECONDS", "0"))
 

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stalign_core.errors import StalignError
+from stalign_core.errors import InputDataError, StalignError
+from stalign_core.readers.native_probe import check_native_files
+from tests.fuzz.isolated import FAILED, LOST, NATIVE, REFUSED, Isolated
 from tests.fuzz.targets import TARGETS, Target
 
-MANY = settings(max_examples=60, deadline=10_000, suppress_health_check=list(HealthCheck), derandomize=True)
+MANY = settings(max_examples=60, deadline=60_000, suppress_health_check=list(HealthCheck), derandomize=True)
 SEEDS = {name: target.seeds() for name, target in TARGETS.items()}
 
 cells = st.text(max_size=12) | st.sampled_from(["S1", "D1", "../x", "/", ".", "\x00/x", "a" * 5000, '"', "x.h5ad"])
 numbers = st.sampled_from(["1", "-1", "1.5", "nan", "inf", "1e308", "1e400", "", "x", "9" * 30, "0x10"])
+
+
+@pytest.fixture(scope="module")
+def isolated() -> Iterator[Isolated]:
+    with Isolated(seconds=20) as process:
+        yield process
 
 
 def take(name: str, payload: bytes) -> None:
@@ -28,10 +37,7 @@ def take(name: str, payload: bytes) -> None:
             assert error.line == " ".join(error.line.split())
 
 
-@pytest.mark.parametrize("name", TARGETS)
-@MANY
-@given(data=st.data())
-def test_altered_bytes(name: str, data: st.DataObject) -> None:
+def altered(name: str, data: st.DataObject) -> bytes:
     payload = bytearray(data.draw(st.sampled_from(SEEDS[name])))
     for _ in range(data.draw(st.integers(1, 8))):
         place = data.draw(st.integers(0, len(payload) - 1))
@@ -45,7 +51,32 @@ def test_altered_bytes(name: str, data: st.DataObject) -> None:
         else:
             payload[place:place] = data.draw(st.binary(max_size=8))
         payload = payload or bytearray(b"\n")
-    take(name, bytes(payload))
+    return bytes(payload)
+
+
+@pytest.mark.parametrize("name", [name for name in TARGETS if name not in NATIVE])
+@MANY
+@given(data=st.data())
+def test_altered_bytes(name: str, data: st.DataObject) -> None:
+    take(name, altered(name, data))
+
+
+@pytest.mark.parametrize("name", NATIVE)
+@MANY
+@given(data=st.data())
+def test_altered_bytes_of_native_formats(name: str, isolated: Isolated, data: st.DataObject) -> None:
+    """A file from which the library does not come back is one that the look before reading refuses."""
+    payload = altered(name, data)
+    how, said = isolated.take(name, payload)
+    assert how != FAILED, said
+    if how == REFUSED:
+        assert said == " ".join(said.split())
+    if how == LOST:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / TARGETS[name].name
+            path.write_bytes(payload)
+            with pytest.raises(InputDataError, match=r"keeps its reader|ends the process"):
+                check_native_files([path], least_seconds=10)
 
 
 @MANY
