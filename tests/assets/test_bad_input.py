@@ -229,7 +229,7 @@ BROKEN_SETTINGS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         ("variants.uncorrected.representation: 'model'", "add a section [representations.model]"),
     ),
     "scvi of an embedding": (
-        '[variants.harmony]\ncorrection = "harmony" # uncorrected, harmony, scanorama or scvi\nrepresentation = "pca"',
+        '[variants.harmony]\ncorrection = "harmony" # uncorrected, harmony, scanorama, scvi\nrepresentation = "pca"',
         '[representations.model]\nobsm = "X"\n[variants.harmony]\ncorrection = "scvi"\nrepresentation = "model"',
         ("variants.harmony.correction: scvi learns from counts", "expected uncorrected, harmony or scanorama"),
     ),

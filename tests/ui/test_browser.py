@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -31,6 +32,8 @@ ARGUMENTS = (
     "--no-first-run",
 )
 PATIENCE_MS = 120_000
+NEWEST = "{ runsOrError(limit: 1) { ... on Runs { results { runId status } } } }"
+STATUS = "query Status($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }"
 
 RIGHTMOST_OF_TWO = """name => {
   const boxes = [...document.querySelectorAll("div, span")]
@@ -104,10 +107,44 @@ def test_a_donors_partition_of_the_domains_is_shown_as_materialised(page: Page, 
     page.get_by_text("n_domains", exact=True).wait_for()
 
 
+def finished_run(server: Server, after: str | None = None) -> str:
+    """The newest run, once it is another than `after` and has ended."""
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while time.monotonic() < deadline:
+        newest = server.ask(NEWEST)["runsOrError"]["results"]
+        if newest and newest[0]["runId"] != after and newest[0]["status"] in ("SUCCESS", "FAILURE", "CANCELED"):
+            return str(newest[0]["runId"])
+        time.sleep(0.5)
+    raise TimeoutError(server.log.read_text(errors="replace"))
+
+
+def test_a_donors_partition_is_materialised_by_clicking(page: Page, server: Server) -> None:
+    donors = open_study(server.log.parent / "study").cohort.donors
+    address = f"{server.url}/assets/donor/harmony/domains?view=partitions"
+    before = finished_run(server)
+    page.goto(address)
+    page.get_by_text(f"Materialized ({len(donors)})").wait_for()
+    page.get_by_role("button", name="Materialize").first.click()
+    page.get_by_text("Select a partition or create one").click()
+    page.get_by_text(donors[1], exact=True).filter(visible=True).last.click()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Launch 1 run").click()
+    run = finished_run(server, after=before)
+    assert server.ask(STATUS, run=run)["runOrError"]["status"] == "SUCCESS"
+    page.goto(f"{address}&partition={donors[1]}")
+    page.get_by_text(run[:8]).first.wait_for()
+    page.get_by_text("reused", exact=True).wait_for()
+    look_at_pictures(page, "domain_map")
+
+
 def test_the_domains_show_their_map_and_projection_at_one_click(page: Page, server: Server) -> None:
     page.goto(f"{server.url}/assets/cohort/harmony/domains?view=events")
-    page.get_by_text("Show Markdown").click()
-    for name in ("domain_map", "umap"):
+    look_at_pictures(page, "domain_map", "umap")
+
+
+def look_at_pictures(page: Page, *names: str) -> None:
+    page.get_by_text("Show Markdown").first.click()
+    for name in names:
         picture = page.get_by_role("img", name=name)
         picture.wait_for()
         assert picture.evaluate("image => image.complete && image.naturalWidth") > 100

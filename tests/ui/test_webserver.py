@@ -59,7 +59,7 @@ def test_the_graph_is_that_of_the_studys_settings(ask: Ask, finished_study: Path
     for asset, recipe in recipes.items():
         assert nodes[asset]["groupName"] == recipe.group
         assert nodes[asset]["description"] == recipe.description
-        assert nodes[asset]["isPartitioned"] == (recipe.partitioning == "donor")
+        assert nodes[asset]["isPartitioned"] == (recipe.partitioning != "none")
         assert nodes[asset]["pools"] == ([recipe.pool] if recipe.pool else [])
 
 
