@@ -246,6 +246,7 @@ def _morphology_settings(encoder: str, context: KeyContext) -> Mapping[str, Any]
 
     settings = context.settings
     chosen = settings.encoders[encoder]
+    stain = settings.morphology.stain_normalisation
     weights = weights_file(context.study, encoder)
     return {
         "encoder": record_of(chosen.model, f"encoders.{encoder}.model").to_dict(),
@@ -253,6 +254,8 @@ def _morphology_settings(encoder: str, context: KeyContext) -> Mapping[str, Any]
         **({"revision": chosen.revision} if chosen.revision else {}),
         "weights": context.study.fingerprints.record(weights).sha256 if weights else "",
         "patch_diameters": settings.morphology.patch_diameters,
+        # Absent where stains are left as they are: such embeddings keep the keys that they always had.
+        **({"stain_normalisation": stain} if stain != "none" else {}),
     }
 
 
@@ -298,6 +301,8 @@ def _embed_morphology(encoder: str, task: Task) -> None:
             task.builder.write_note(f"{sample}.facts.json", embedding.facts, part=sample)
             task.builder.write_json(f"{sample}.observed.json", int(embedding.observed.sum()), part=sample)
         facts[sample] = task.builder.read_json(f"{sample}.facts.json")
+        if warning := facts[sample].get("stain", {}).get("warning"):
+            task.warn(f"{sample}: {warning}")
         warn_of_reduced_batch(task, settings.morphology.batch_size, facts[sample].get("batch_size_reduced_to"))
         n_observed += task.builder.read_json(f"{sample}.observed.json")
     task.builder.summary.update(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,18 @@ from stalign_core.errors import ImageError
 from stalign_core.images import open_slide
 from stalign_core.morphology.encoders import Encoder, EncoderRecord, load_encoder, record_of
 from stalign_core.morphology.patches import PatchReader, patch_side, prefetched
+from stalign_core.morphology.stain import StainNormaliser, fit_stain
+from stalign_core.morphology.stain.tissue import sample_tissue
 from stalign_core.progress import Progress, silent
 from stalign_core.readers.facts import SampleFacts
 from stalign_core.settings import EncoderSettings, MorphologySettings
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+STAIN_PATCHES: Final = 500
+"""Patches of a slide, drawn with a fixed seed, whose tissue the stain is fitted on."""
+STAIN_SEED: Final = 0
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class MorphologyEmbedding:
     facts
         Plain JSON values: the encoder's record, device, precision, of a GPU the most memory held, weights with their
         SHA-256 and, where the hub gave them, their commit, the side of a patch in pixels, spots observed and not,
-        patches per second.
+        patches per second; where stains are normalised, what was fitted.
     """
 
     features: NDArray[np.float32]
@@ -111,8 +117,9 @@ def embed_with(
     started = time.perf_counter()
     with open_slide(facts.image) as slide:
         reader = PatchReader(slide, centers, side)
+        stain = _fit_stain(reader, settings)
         with using_device(encoder.facts["device"], encoder.facts["precision"]) as use:
-            features = encode_patches(encoder, reader, settings.batch_size, what, progress or silent)
+            features = encode_patches(encoder, reader, settings.batch_size, what, progress or silent, stain)
         image_size = [slide.width, slide.height]
     _check_finite(features, facts.image, encoder.record)
     seconds = time.perf_counter() - started
@@ -123,6 +130,7 @@ def embed_with(
             "encoder": encoder.record.to_dict(),
             **encoder.facts,
             **use.facts(),
+            **({"stain": stain.facts} if stain else {}),
             "image_kind": facts.image_kind,
             "image_size": image_size,
             "patch_pixels": side,
@@ -133,6 +141,13 @@ def embed_with(
             "patches_per_second": round(reader.n_observed / seconds, 1),
         },
     )
+
+
+def _fit_stain(reader: PatchReader, settings: MorphologySettings) -> StainNormaliser | None:
+    if settings.stain_normalisation == "none":
+        return None
+    rng = np.random.default_rng(STAIN_SEED)
+    return fit_stain(sample_tissue(reader.sample(STAIN_PATCHES, rng), rng), settings.stain_normalisation)
 
 
 def _check_finite(features: NDArray[np.float32], image: str, record: EncoderRecord) -> None:
@@ -164,7 +179,12 @@ def _name(section: AnnData) -> str:
 
 
 def encode_patches(
-    encoder: Encoder, reader: PatchReader, batch_size: int, what: str = "encoding", progress: Progress = silent
+    encoder: Encoder,
+    reader: PatchReader,
+    batch_size: int,
+    what: str = "encoding",
+    progress: Progress = silent,
+    stain: StainNormaliser | None = None,
 ) -> NDArray[np.float32]:
     """Vectors of all spots, zeros where a spot has no patch: patches are read ahead while the encoder works.
 
@@ -178,6 +198,8 @@ def encode_patches(
         Patches per call of the encoder.
     what, progress
         What is told with the patches done.
+    stain
+        Applied to prepared patches, a batch at a time.
 
     Returns
     -------
@@ -194,7 +216,7 @@ def encode_patches(
     n_done = 0
     progress(what, n_done, reader.n_observed)
     for spots, patches in prefetched(reader.batches(batch_size, encoder.prepare)):
-        features[spots] = encoder.encode(patches)
+        features[spots] = encoder.encode(stain(patches) if stain else patches)
         n_done += len(spots)
         progress(what, n_done, reader.n_observed)
     return features

@@ -72,6 +72,13 @@ class PatchReader:
         """Spots that have a patch."""
         return int(self.observed.sum())
 
+    def sample(self, n_patches: int, rng: np.random.Generator) -> Iterator[Pixels]:
+        """Patches of `n_patches` observed spots drawn at random (all, where there are fewer), one at a time."""
+        spots = np.flatnonzero(self.observed)
+        if len(spots) > n_patches:
+            spots = rng.choice(spots, n_patches, replace=False)
+        return (self._read(spot) for spot in self._in_reading_order(spots))
+
     def batches(
         self, batch_size: int, prepare: Callable[[Pixels], Pixels]
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.uint8]]]:
@@ -87,13 +94,15 @@ class PatchReader:
         prepare
             The encoder's preprocessing of one (side, side, 3) patch.
         """
-        spots = np.flatnonzero(self.observed)
-        corners = self._corners[spots]
-        spots = spots[self._slide.reading_order(np.maximum(corners[:, 0], 0), np.maximum(corners[:, 1], 0))]
+        spots = self._in_reading_order(np.flatnonzero(self.observed))
         with ThreadPoolExecutor(min(MAX_PREPARING_THREADS, os.cpu_count() or 1)) as pool:
             for start in range(0, len(spots), batch_size):
                 batch = spots[start : start + batch_size]
                 yield batch, np.stack(self._prepared(batch, prepare, pool))
+
+    def _in_reading_order(self, spots: NDArray[np.intp]) -> NDArray[np.intp]:
+        corners = np.maximum(self._corners[spots], 0)
+        return spots[self._slide.reading_order(corners[:, 0], corners[:, 1])]
 
     def _prepared(
         self, spots: NDArray[np.intp], prepare: Callable[[Pixels], Pixels], pool: ThreadPoolExecutor

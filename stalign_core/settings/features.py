@@ -47,6 +47,9 @@ class MorphologySettings(Section):
     batch_size: PositiveInt = Field(64, description="patches per encoder call")
     n_components: PositiveInt = Field(20, description="length of the morphology space")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the encoder runs")
+    stain_normalisation: Literal["none", "macenko", "reinhard"] = Field(
+        "none", description="brings each slide's stains, fitted on its tissue, to a fixed reference before encoding"
+    )
 
 
 class EncoderSettings(Section):
