@@ -109,6 +109,12 @@ def test_settings_survive_json_which_a_run_keeps_them_as() -> None:
         ('[domains]\nignored_labels = "x"', "domains.ignored_labels", "is 'x'", "a list"),
         ('[domains]\nignored_labels = ["x", 3]', "domains.ignored_labels.1", "is 3", "a text in quotes"),
         ("[metrics]\nbio_weight = 1.5", "metrics.bio_weight", "is 1.5", "a number less than or equal to 1"),
+        (
+            "[morphology]\nstain_normalisation = 'macenco'",
+            "morphology.stain_normalisation",
+            "is 'macenco'",
+            "'none', 'macenko' or",
+        ),
         ("[aestetik]\nwindow = 4", "aestetik.window", "is 4", "an odd number from 1 to 9"),
         ("[aestetik]\nwindow = 11", "aestetik.window", "is 11", "an odd number from 1 to 9"),
         ("[aestetik]\nwindow = '5'", "aestetik.window", "is '5'", "a whole number"),

@@ -40,7 +40,8 @@ def is_tissue(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """
     absorbs = optical_density(pixels[..., 1]) >= LEAST_DENSITY
     coloured = pixels.max(axis=-1).astype(np.int16) - pixels.min(axis=-1) >= LEAST_COLOUR
-    return np.logical_and(absorbs, coloured)
+    found: NDArray[np.bool_] = np.logical_and(absorbs, coloured)
+    return found
 
 
 def sample_tissue(patches: Iterable[Pixels], rng: np.random.Generator) -> NDArray[np.uint8]:
