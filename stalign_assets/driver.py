@@ -25,14 +25,14 @@ from stalign_assets.wanted import accepted_donors
 from stalign_core.errors import ArtifactError, SettingsError, StalignError
 from stalign_core.store.store import UNPARTITIONED
 
-AUTO: Final = "auto"
-"""K that is chosen from the data, and then kept in the settings as the number that it is."""
-
 if TYPE_CHECKING:
     import dagster as dg
 
     from stalign_assets.recipes.recipe import Recipe
     from stalign_core.store import Artifact
+
+AUTO: Final = "auto"
+"""K that is chosen from the data, and then kept in the settings as the number that it is."""
 
 
 @dataclass(frozen=True)

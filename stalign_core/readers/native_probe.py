@@ -6,6 +6,7 @@ looks before it reads; what the files hold is for their readers to judge.
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -42,7 +43,7 @@ def check_native_files(paths: Iterable[Path], least_seconds: float | None = None
         return
     seconds = (least_seconds or LEAST_SECONDS) + sum(path.stat().st_size for path in native) / _BYTES_PER_SECOND
     process = subprocess.Popen(
-        [sys.executable, "-m", "stalign_core.readers.native_probe", *map(str, native)],
+        [sys.executable, "-m", "stalign_core.readers.native_probe", str(round(2 * seconds)), *map(str, native)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -91,7 +92,10 @@ def _pass(chunk: Any) -> None: ...
 
 
 if __name__ == "__main__":
-    for each in sys.argv[1:]:
+    # Should whoever started this be killed meanwhile, the system ends what goes in circles.
+    most_seconds = int(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_CPU, (most_seconds, most_seconds))
+    for each in sys.argv[2:]:
         sys.stdout.write(f"{each}\n")
         sys.stdout.flush()
         # What is wrong in a way that can be told is told by the reader.
