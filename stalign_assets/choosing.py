@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Final
 
 from stalign_assets.planning import assets_of_scope
 from stalign_assets.recipes.samples import GRIDS, RAW
@@ -21,6 +19,8 @@ if TYPE_CHECKING:
 
 CHOSEN_BY: tuple[str, ...] = ("harmony", "scvi", "scanorama", "uncorrected")
 """Whose features decide, in order of preference."""
+N_NEAREST: Final = 6
+"""Spots that a neighbourhood's mean has beside its own: one ring of a hexagonal lattice."""
 
 
 def deciding_variant(study: Study, variants: tuple[str, ...]) -> str:
@@ -50,7 +50,7 @@ def choose_from_store(study: Study, variant: str, progress: Progress | None = No
         If there are too few spots to choose.
     """
     from stalign_core.domains.stability import choose_n_domains
-    from stalign_core.grid import nearest_spots
+    from stalign_core.grid import nearest_within_samples
 
     asset = f"cohort/{variant}/corrected_features"
     features = study.store.current(asset, UNPARTITIONED)
@@ -60,10 +60,10 @@ def choose_from_store(study: Study, variant: str, progress: Progress | None = No
     raw = {donor: artifact for donor in donors if (artifact := study.store.current(RAW, donor)) is not None}
     rows = rows_of(raw, donors)
     expression = rows.stack({donor: features.arrays(f"{donor}.safetensors") for donor in donors}, "expression/")
-    nearest = np.full((len(expression), 6), -1, dtype=np.int64)
-    for (donor, sample), span in rows.spans.items():
+    positions = []
+    for donor, sample in rows.spans:
         grids = study.store.current(GRIDS, donor)
         assert grids is not None, "the features were made with them"
-        within = nearest_spots(grids.arrays(f"{sample}.safetensors")["positions"], nearest.shape[1])
-        nearest[span] = np.where(within >= 0, within + span.start, -1)
+        positions.append(grids.arrays(f"{sample}.safetensors")["positions"])
+    nearest = nearest_within_samples(positions, N_NEAREST)
     return choose_n_domains(expression, nearest, rows.sample_codes, study.settings.seed, progress=progress)

@@ -6,6 +6,7 @@ window. Only neighbour indices are made, never the tensors they stand for.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -241,6 +242,16 @@ def lattice_positions(lattice: IntArray, kind: LatticeKind) -> NDArray[np.float6
         # Visium's odd rows lie half a cell to the right of its even ones: array_col = 2 * column + row % 2.
         return np.column_stack([col + 0.5 * (lattice[:, 0] % 2), row * np.sqrt(3) / 2])
     return np.column_stack([col, row])
+
+
+def nearest_within_samples(samples: Iterable[ArrayLike], n_neighbors: int) -> NDArray[np.int64]:
+    """`nearest_spots` of each sample, as rows of all samples' stack: (n, n_neighbors), -1 where there are no more."""
+    blocks, start = [], 0
+    for positions in samples:
+        within = nearest_spots(positions, n_neighbors).astype(np.int64)
+        blocks.append(np.where(within >= 0, within + start, -1))
+        start += len(within)
+    return np.concatenate(blocks)
 
 
 def nearest_spots(positions: ArrayLike, n_neighbors: int) -> IntArray:

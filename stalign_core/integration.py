@@ -390,14 +390,9 @@ class Integration:
 
     def _nearest(self, n_neighbors: int) -> NDArray[np.int64]:
         """Nearest spots within the sample, as positions in `order`; -1 where there is none."""
-        from stalign_core.grid import nearest_spots
+        from stalign_core.grid import nearest_within_samples
 
-        blocks, start = [], 0
-        for rows in self.samples.values():
-            within = nearest_spots(self.cells[1][rows], n_neighbors).astype(np.int64)
-            blocks.append(np.where(within >= 0, within + start, -1))
-            start += len(rows)
-        return np.concatenate(blocks)
+        return nearest_within_samples((self.cells[1][rows] for rows in self.samples.values()), n_neighbors)
 
     def _restored(self, ordered: NDArray[Any]) -> NDArray[Any]:
         """Rows back in the order of adata."""

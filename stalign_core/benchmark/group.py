@@ -194,11 +194,9 @@ class Group:
 
     def nearest(self, n_neighbors: int) -> NDArray[np.int64]:
         """Nearest spots within the section, as rows of the stack; -1 where there is none."""
-        blocks = []
-        for section, rows in zip(self.sections, self._spans(), strict=True):
-            within = self._nearest_in(section, n_neighbors).astype(np.int64)
-            blocks.append(np.where(within >= 0, within + rows.start, -1))
-        return np.concatenate(blocks)
+        from stalign_core.grid import nearest_within_samples
+
+        return nearest_within_samples((section.positions for section in self.sections), n_neighbors)
 
     @cached_property
     def lattice_inputs(self) -> dict[str, NDArray[Any]]:

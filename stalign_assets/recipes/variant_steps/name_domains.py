@@ -78,16 +78,11 @@ def _clusterings() -> list[tuple[str, Any]]:
 
 def _nearest(task: Task, rows: Rows) -> np.ndarray[Any, Any]:
     """Nearest spots of each spot within its sample, as rows of the stack; -1 where there is none."""
-    import numpy as np
-
-    from stalign_core.grid import nearest_spots
+    from stalign_core.grid import nearest_within_samples
 
     positions = grids_of(task, rows)["positions"]
-    nearest = np.full((len(positions), task.key_settings["refine_neighbors"]), -1, dtype=np.int64)
-    for _, span in rows.each_sample():
-        within = nearest_spots(positions[span], nearest.shape[1])
-        nearest[span] = np.where(within >= 0, within + span.start, -1)
-    return nearest
+    samples = (positions[span] for _, span in rows.each_sample())
+    return nearest_within_samples(samples, task.key_settings["refine_neighbors"])
 
 
 def _draw(task: Task, rows: Rows, embedding: np.ndarray[Any, Any], domains: np.ndarray[Any, Any]) -> None:
