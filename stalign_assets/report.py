@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from stalign_assets.study import METRICS_FILE, REPORTS_FOLDER, Study
+from stalign_assets.study import COHORT_PAGE, METRICS_FILE, REPORTS_FOLDER, Study
 
 EXIT_DONE: Final = 0
 EXIT_FAILURE: Final = 1
@@ -56,6 +56,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The report for a program."""
+        page = self.study.reports / COHORT_PAGE
         return {
             "success": self.success,
             "computed": self.n_computed,
@@ -64,10 +65,13 @@ class Report:
             "donors_left_out": dict(self.donors_left_out),
             "errors": [*self.bad_input, *self.failures],
             "domains": [str(path) for path in self.tables],
+            "report": str(page) if page.is_file() else None,
         }
 
     def _places(self) -> list[str]:
         lines = []
+        if (self.study.reports / COHORT_PAGE).is_file():
+            lines.append(f"report: {self.given / REPORTS_FOLDER / COHORT_PAGE}")
         if self.tables:
             lines.append(f"domains: {self.given / REPORTS_FOLDER}/domains_*.csv ({len(self.tables)} tables)")
         if self.study.metrics_path.is_file():

@@ -30,7 +30,7 @@ ABUNDANCE: Final = "domain_abundance"
 ACTIVITY: Final = "pathway_activity"
 
 _PROFILES_VERSION: Final = 1
-_MARKERS_VERSION: Final = 1
+_MARKERS_VERSION: Final = 2
 _ABUNDANCE_VERSION: Final = 1
 _ACTIVITY_VERSION: Final = 1
 

@@ -13,6 +13,7 @@ from stalign_assets.exporting import CohortSource
 from stalign_assets.planning import Freshness
 from stalign_assets.results.headline import headline
 from stalign_assets.settings_file import write_whole
+from stalign_assets.study import COHORT_PAGE
 from stalign_core import keys
 from stalign_core.errors import SettingsError
 from stalign_core.progress import Progress, silent
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from stalign_assets.study import Study
     from stalign_core.plots.tissue_map import TissuePanel
 
-COHORT_PAGE: Final = "cohort.html"
 FIGURES_FOLDER: Final = "figures"
 PREFERRED_METHODS: Final = ("harmony", "scvi", "scanorama", "uncorrected")
 _MARKERS_PER_DOMAIN: Final = 5
@@ -107,17 +107,21 @@ class _Report:
 
     def page(self, donor: str = "") -> str:
         """The text of the cohort's page, or of a donor's."""
-        title = f"Donor {donor}" if donor else f"Cohort of {len(self.source.donors)} donors"
+        title = f"Donor {donor}" if donor else f"Cohort of {_counted(len(self.source.donors))}"
         manifest = self.source.domains.manifest
         lead = (
             f"Domains of variant '{self.variant}' ({len(self.colors)} domains, joint over "
-            f"{len(self.source.donors)} donors), made {manifest.created[:16].replace('T', ' ')} UTC."
+            f"{_counted(len(self.source.donors))}), made {manifest.created[:16].replace('T', ' ')} UTC."
         )
         sections = [
             self._samples(donor),
             self._maps(donor),
             self._composition(donor),
-            *([] if donor else [self._projections(), *self._markers(), *self._activity(), *self._metrics()]),
+            *(
+                []
+                if donor
+                else [self._projections(), *self._markers(), *self._abundance(), *self._activity(), *self._metrics()]
+            ),
             self._made_from(),
         ]
         return html_page(title, lead, sections)
@@ -196,7 +200,7 @@ class _Report:
         for name in dict.fromkeys([*uncorrected[:1], self.variant]):
             found = self.study.store.current(f"cohort/{name}/domains", UNPARTITIONED)
             if found is not None:
-                bodies.append(words([f"Embeddings of variant '{name}', by donor and by domain:"]))
+                bodies.append(words([f"Embeddings of variant '{name}':"]))
                 bodies.append(picture(found.bytes("umap.png"), f"UMAP of {name}"))
         return Section("Before and after correction", "".join(bodies))
 
@@ -207,22 +211,42 @@ class _Report:
         if found is None:
             return []
         markers = found.table("markers.parquet")
-        genes = leading_markers(markers, _MARKERS_PER_DOMAIN)
+        genes = leading_markers(markers, _MARKERS_PER_DOMAIN, self.study.settings.downstream.min_log2_fold_change)
         if not genes:
-            return [
-                Section(
-                    "Marker genes", words(["No gene passes the tests across donors (too few donors, or too alike)."])
-                )
-            ]
-        lead = words(["Genes that mark a domain in donors as units (pseudobulk per donor); the whole table is a CSV."])
+            return [Section("Marker genes", words(["No gene stands out in any domain."]))]
+        tested = markers["t"].notna().any()
+        lead = words([_MARKERS_TESTED if tested else _MARKERS_UNTESTED])
         return [Section("Marker genes", lead + self._figure("markers", marker_dots(markers, genes)))]
 
+    def _abundance(self) -> list[Section]:
+        """Domains whose share of a sample was compared between the conditions of the sheet."""
+        found = self.study.store.current(f"cohort/{self.variant}/domain_abundance", UNPARTITIONED)
+        if found is None or "differences.parquet" not in found.manifest.files:
+            return []
+        lead = words(
+            [
+                "Shares of the domains compared between the conditions of the sheet; a donor is one observation, and q "
+                "is p after Benjamini and Hochberg."
+            ]
+        )
+        return [Section("Abundance between conditions", lead + html_table(found.table("differences.parquet")))]
+
     def _activity(self) -> list[Section]:
+        from stalign_core.plots.activity_map import activity_map
+
         found = self.study.store.current(f"cohort/{self.variant}/pathway_activity", UNPARTITIONED)
         if found is None:
             return []
-        tables = [found.table(name) for name in found.names("*.parquet")]
-        return [Section("Pathway activity", "".join(html_table(table.head(60)) for table in tables))]
+        activities = found.table("activities.parquet")
+        if activities.empty:
+            return [Section("Pathway activity", words(["No domain has enough spots in any donor."]))]
+        lead = words(
+            [
+                "How much a pathway's targets stand out among a domain's fold changes, mean over the donors. A star "
+                "says that q is at most .05, for which three donors are needed. The numbers are a CSV."
+            ]
+        )
+        return [Section("Pathway activity", lead + self._figure("pathway_activity", activity_map(activities)))]
 
     def _metrics(self) -> list[Section]:
         if not self.study.metrics_path.is_file():
@@ -267,9 +291,22 @@ class _Report:
         return picture(png, name.replace("_", " "))
 
 
+_MARKERS_TESTED: Final = (
+    "Genes that mark a domain in donors as units (pseudobulk per donor, moderated t test); the whole table is a CSV."
+)
+_MARKERS_UNTESTED: Final = (
+    "Genes whose mean expression in a domain exceeds the rest of the tissue's most, without a test: a donor is one "
+    "observation, and fewer than three have enough spots of any domain. The whole table is a CSV."
+)
+
+
 def _told_once(warnings: Mapping[str, list[str]]) -> list[str]:
     """Each line with the samples that it is of."""
     return [f"{', '.join(samples)}: {line}" for line, samples in warnings.items()]
+
+
+def _counted(n_donors: int) -> str:
+    return "1 donor" if n_donors == 1 else f"{n_donors} donors"
 
 
 def _suffix(donor: str) -> str:

@@ -61,9 +61,10 @@ def find_markers(profiles: Mapping[str, DomainProfiles], rules: MarkerRules) -> 
 
     Returns
     -------
-    One row per domain and gene, best first (by q, then by fold change), with the columns `MARKER_COLUMNS`. Means of
-    log-normalised expression and shares of spots that show the gene are means over the donors; t, p and q are missing
-    where nothing was tested.
+    One row per domain and gene, best first, with the columns `MARKER_COLUMNS`: by q and then by fold change, or, where
+    nothing was tested, by the difference of mean log-normalised expression, since the largest fold changes are then
+    those of genes that hardly any spot shows. Means of log-normalised expression and shares of spots that show the gene
+    are means over the donors; t, p and q are missing where nothing was tested.
 
     Raises
     ------
@@ -85,7 +86,7 @@ def is_marker(markers: pd.DataFrame, rules: MarkerRules) -> pd.Series[bool]:
 
 
 def top_markers(markers: pd.DataFrame, n_genes: int, min_log2_fold_change: float = 0.0) -> dict[str, list[str]]:
-    """The first genes of each domain that it has more of than the rest: tested ones by q, others by fold change."""
+    """The first genes of each domain that it has more of than the rest, in the order of `find_markers`."""
     more = markers[markers["log2_fold_change"] > min_log2_fold_change]
     return {str(domain): rows["gene"].head(n_genes).tolist() for domain, rows in more.groupby("domain", sort=False)}
 
@@ -113,7 +114,9 @@ def _markers_of(profiles: Mapping[str, DomainProfiles], domain: str, rules: Mark
         test = moderated_t(differences)
         t, p, q = test.t, test.p, false_discovery_control(test.p)
     table = table.assign(t=t, p=p, q=q, n_donors=len(usable), **_levels(usable))
-    ordered = table.assign(weight=-table["log2_fold_change"]).sort_values(["q", "weight", "gene"], na_position="last")
+    tested = table["q"].notna().any()
+    weight = table["log2_fold_change"] if tested else table["mean_expression"] - table["mean_elsewhere"]
+    ordered = table.assign(weight=-weight).sort_values(["q", "weight", "gene"], na_position="last")
     return ordered[list(MARKER_COLUMNS)]
 
 

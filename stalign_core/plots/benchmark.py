@@ -101,30 +101,6 @@ def hyperparameter_curves(
     return to_png(figure)
 
 
-def activity_heatmap(activities: pd.DataFrame) -> bytes:
-    """Pathways by domains, red where more active than elsewhere.
-
-    Parameters
-    ----------
-    activities
-        Columns domain, pathway, activity.
-
-    Returns
-    -------
-    PNG bytes.
-    """
-    table = activities.pivot_table(index="pathway", columns="domain", values="activity", sort=False)
-    figure = new_figure(2.6 + 0.6 * table.shape[1], 1.2 + 0.3 * table.shape[0])
-    ax = figure.subplots()
-    largest = float(np.nanmax(np.abs(table.to_numpy()))) or 1.0
-    drawn = ax.imshow(table.to_numpy(), cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto")
-    ax.set_xticks(np.arange(table.shape[1]), list(table.columns))
-    ax.set_yticks(np.arange(table.shape[0]), list(table.index))
-    ax.set_xlabel("domain")
-    figure.colorbar(drawn, ax=ax, label="activity (t), mean over donors")
-    return to_png(figure)
-
-
 def _bar(ax: Axes, found: np.ndarray[tuple[int], np.dtype[np.float64]], where: float, width: float, color: str) -> None:
     mean = float(found.mean())
     ax.bar(where, mean, width=0.92 * width, color=color)

@@ -16,21 +16,27 @@ if TYPE_CHECKING:
 _LARGEST_DOT: Final = 110.0
 
 
-def leading_markers(markers: pd.DataFrame, per_domain: int = 5) -> list[str]:
-    """Genes to draw: each domain's markers of largest t, domains in natural order, none twice.
+def leading_markers(markers: pd.DataFrame, per_domain: int = 5, min_log2_fold_change: float = 0.5) -> list[str]:
+    """Genes to draw, domains in natural order, none twice: each domain's markers of largest t, or, where nothing was
+    tested, its first genes of the table.
 
     Parameters
     ----------
     markers
-        Columns domain, gene, t, is_marker, as `stalign_core.downstream` gives them.
+        Columns domain, gene, log2_fold_change, t, is_marker, ordered as `stalign_core.downstream` gives them.
     per_domain
         How many of each domain.
+    min_log2_fold_change
+        That a gene without a test must have.
     """
     chosen: list[str] = []
     for domain in sorted(markers["domain"].astype(str).unique(), key=natural_order):
-        rows = markers[(markers["domain"].astype(str) == domain) & markers["is_marker"]]
-        ranked = [gene for gene in rows.sort_values("t", ascending=False)["gene"] if gene not in chosen]
-        chosen += ranked[:per_domain]
+        rows = markers[markers["domain"].astype(str) == domain]
+        if rows["t"].notna().any():
+            ranked = rows[rows["is_marker"]].sort_values("t", ascending=False)["gene"]
+        else:
+            ranked = rows[rows["log2_fold_change"] >= min_log2_fold_change]["gene"]
+        chosen += [gene for gene in ranked if gene not in chosen][:per_domain]
     return chosen
 
 

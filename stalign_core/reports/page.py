@@ -67,4 +67,7 @@ def words(lines: Sequence[str], kind: str = "note") -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    """Three decimals, as in columns of metrics; none of large numbers, more of small ones."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.2g}" if 0 < abs(value) < 0.001 else f"{value:.3f}"

@@ -7,6 +7,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
@@ -107,8 +108,17 @@ def test_leading_markers_by_hand() -> None:
         {
             "domain": ["2", "2", "10", "10", "10"],
             "gene": ["a", "b", "a", "c", "d"],
+            "log2_fold_change": [1.0, 1.0, 1.0, 1.0, 0.1],
             "t": [5.0, 4.0, 9.0, 3.0, 8.0],
             "is_marker": [True, True, True, True, False],
         }
     )
     assert leading_markers(table, 1) == ["a", "c"]
+    untested = table.assign(t=np.nan, is_marker=False)
+    assert leading_markers(untested, 2) == ["a", "b", "c"], "the table's order, without what hardly differs"
+
+
+def test_the_page_of_two_donors_shows_leading_genes_and_says_that_they_are_not_tested(finished_study: Path) -> None:
+    text = " ".join(read(finished_study / "reports" / "cohort.html").text)
+    assert "without a test" in text and "fewer than three" in text
+    assert "<svg" in (finished_study / "reports" / "figures" / "markers.svg").read_text()

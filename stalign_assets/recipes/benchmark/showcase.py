@@ -111,7 +111,8 @@ def figure_13(shown: Showcase) -> bytes:
     """Pathway activity by domain, from a local network."""
     from stalign_core.downstream import domain_activities, donor_activities, read_network
     from stalign_core.downstream.profiles import ProfileSums, shared_profiles
-    from stalign_core.plots.benchmark import activity_heatmap
+    from stalign_core.plots.activity_map import activity_map
+    from stalign_core.plots.canvas import to_png
 
     settings = shown.task.settings
     if not settings.benchmark.network:
@@ -130,4 +131,4 @@ def figure_13(shown: Showcase) -> bytes:
         start += section.n_spots
         of_donor.add_section(section.counts, section.genes, section.symbols, own)
     profiles = shared_profiles({donor: each.result() for donor, each in sums.items()})
-    return activity_heatmap(domain_activities(donor_activities(profiles, network)))
+    return to_png(activity_map(domain_activities(donor_activities(profiles, network))))

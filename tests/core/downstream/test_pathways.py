@@ -28,6 +28,13 @@ def donors(n: int) -> dict[str, object]:
     return {f"d{number}": profiles_of(PLANTED, seed=number) for number in range(1, n + 1)}
 
 
+def test_the_table_of_the_guide_is_one_that_can_be_used() -> None:
+    network = read_network(Path(__file__).parents[3] / "docs" / "guide" / "pathway_targets.csv")
+    assert network["source"].nunique() == 10
+    assert network.groupby("source").size().min() >= 9
+    assert network["target"].str.fullmatch(r"[A-Z0-9-]+").all()
+
+
 @pytest.mark.parametrize("method", ["ulm", "mlm"])
 def test_the_pathway_whose_targets_rise_is_active_in_its_domain(method: str) -> None:
     found = domain_activities(donor_activities(donors(3), NETWORK, method=method))

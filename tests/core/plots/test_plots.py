@@ -19,6 +19,7 @@ from stalign_core.plots import (
     projection_figure,
     thumbnail,
 )
+from stalign_core.plots.activity_map import activity_map
 from stalign_core.plots.palette import MISSING_COLOR, PALETTE
 
 
@@ -153,3 +154,15 @@ def test_a_thumbnail_is_no_wider_than_the_dialog_that_shows_it() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (3000, 1500), "white").save(buffer, format="PNG")
     assert Image.open(io.BytesIO(thumbnail(buffer.getvalue()))).size == (1000, 500)
+
+
+def test_pathways_and_domains_of_the_map_are_in_order_and_significant_ones_bear_a_star() -> None:
+    places = [(domain, pathway) for domain in ("10", "2", "1") for pathway in ("WNT", "p53")]
+    activities = pd.DataFrame(places, columns=["domain", "pathway"])
+    activities["activity"] = [4.0, -1.0, 0.5, 0.2, -3.0, 2.0]
+    activities["q"] = [0.01, np.nan, 0.5, 0.5, 0.04, 0.06]
+    (axes, _) = activity_map(activities).axes
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "2", "10"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["WNT", "p53"]
+    np.testing.assert_allclose(axes.images[0].get_array(), [[-3.0, 0.5, 4.0], [2.0, 0.2, -1.0]])
+    assert sorted(text.get_position() for text in axes.texts if text.get_text() == "*") == [(0, 0), (2, 0)]
