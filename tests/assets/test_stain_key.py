@@ -6,12 +6,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
+import stalign_core as st
 from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.recipes.recipe import KeyContext
 from stalign_assets.settings_file import set_value
+from stalign_assets.stored_reference import stored_reference
 from stalign_assets.study import open_study
+from stalign_core import keys
 from stalign_core.settings import parse_settings
 from stalign_core.store import Artifact
 from tests.assets.conftest import run
@@ -43,6 +47,17 @@ def test_a_study_normalises_stains_and_keeps_what_was_fitted(study: Path) -> Non
         for name in now.names("*.facts.json"):
             stain = now.json(name)["stain"]
             assert stain["method"] == "reinhard" and stain["n_tissue_pixels"] > 0
+    _mapping_normalises_too(study)
+
+
+def _mapping_normalises_too(study: Path) -> None:
+    """A section that is mapped gets the features that the study's own embedding of it has."""
+    adata = st.read_cohort(study / "samples.csv")
+    st.map_samples(adata, stored_reference(open_study(study), "harmony"))
+    for donor in ("P01", "P02"):
+        own = adata[adata.obs[keys.DONOR] == donor]
+        stored = _embeddings(study, donor).arrays(f"{donor}_S1.safetensors")["features"]
+        np.testing.assert_allclose(own.obsm[keys.X_MORPHOLOGY], stored, rtol=1e-5, atol=1e-6)
 
 
 def _embeddings(study: Path, donor: str) -> Artifact:
