@@ -215,7 +215,9 @@ class _Report:
         if not genes:
             return [Section("Marker genes", words(["No gene stands out in any domain."]))]
         tested = markers["t"].notna().any()
-        lead = words([_MARKERS_TESTED if tested else _MARKERS_UNTESTED])
+        lead = words(
+            [_MARKERS_TESTED if tested else _MARKERS_UNTESTED, *_programs_told(found.table("programs.parquet"))]
+        )
         return [Section("Marker genes", lead + self._figure("markers", marker_dots(markers, genes)))]
 
     def _abundance(self) -> list[Section]:
@@ -303,6 +305,18 @@ _MARKERS_UNTESTED: Final = (
 def _told_once(warnings: Mapping[str, list[str]]) -> list[str]:
     """Each line with the samples that it is of."""
     return [f"{', '.join(samples)}: {line}" for line, samples in warnings.items()]
+
+
+def _programs_told(programs: pd.DataFrame) -> list[str]:
+    """How many markers hold in every donor and how many in one alone, or nothing where one donor alone tells."""
+    counted = programs["program"].value_counts()
+    if not set(counted.index) & {"conserved", "shared", "donor-specific"}:
+        return []
+    conserved, shared, specific = (counted.get(name, 0) for name in ("conserved", "shared", "donor-specific"))
+    return [
+        f"Tested within each donor, {conserved} markers are conserved, {shared} are shared by some donors, and {specific} "
+        "are specific to one; the programs are a CSV."
+    ]
 
 
 def _counted(n_donors: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -41,8 +42,10 @@ def write_spatialdata(path: Path, atlas: AnnData, sections: Iterable[ExportSecti
         If the package spatialdata is not installed.
     """
     try:
-        from spatialdata import SpatialData
-        from spatialdata.models import TableModel
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what spatialdata's own dependencies will change
+            from spatialdata import SpatialData
+            from spatialdata.models import TableModel
     except ImportError:
         raise SettingsError(
             "format 'spatialdata'",
@@ -57,7 +60,9 @@ def write_spatialdata(path: Path, atlas: AnnData, sections: Iterable[ExportSecti
     parsed = TableModel.parse(table, region=list(names), region_key=REGION, instance_key=INSTANCE)
     draft = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.zarr")
     try:
-        SpatialData(tables={"table": parsed}, shapes=shapes).write(draft)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "zarr v3 autosharding", UserWarning)
+            SpatialData(tables={"table": parsed}, shapes=shapes).write(draft)
         if path.exists():
             shutil.rmtree(path)
         draft.rename(path)
