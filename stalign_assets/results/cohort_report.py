@@ -314,8 +314,8 @@ def _programs_told(programs: pd.DataFrame) -> list[str]:
         return []
     conserved, shared, specific = (counted.get(name, 0) for name in ("conserved", "shared", "donor-specific"))
     return [
-        f"Tested within each donor, {conserved} markers are conserved, {shared} are shared by some donors, and {specific} "
-        "are specific to one; the programs are a CSV."
+        f"Tested within each donor, {conserved} markers are conserved, {shared} shared by some donors, and {specific} "
+        "specific to one; the programs are a CSV."
     ]
 
 
