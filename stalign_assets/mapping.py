@@ -15,7 +15,8 @@ from stalign_core.correction.registry import METHODS
 from stalign_core.errors import SettingsError
 from stalign_core.mapping.section import map_section
 from stalign_core.progress import Progress, silent
-from stalign_core.readers.sample import read_sample
+from stalign_core.readers.native_probe import check_native_files
+from stalign_core.readers.sample import read_sample, source_files
 
 if TYPE_CHECKING:
     from stalign_assets.study import Study
@@ -100,6 +101,7 @@ def map_onto_cohort(
     mapped = []
     for done, sample in enumerate(samples):
         told(f"mapping {sample.sample}", done, len(samples))
+        check_native_files(source_files(sample))
         section = read_sample(sample)
         facts = section.uns["stalign"]
         if encoder is None and facts["image"] and reference.reads_images:

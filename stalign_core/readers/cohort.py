@@ -13,8 +13,9 @@ from stalign_core import keys
 from stalign_core.progress import Progress, silent
 from stalign_core.readers.facts import SampleFacts
 from stalign_core.readers.genes import SharedGenes, share_genes
+from stalign_core.readers.native_probe import check_native_files
 from stalign_core.readers.pictures import LARGEST_PICTURE
-from stalign_core.readers.sample import read_sample
+from stalign_core.readers.sample import read_sample, source_files
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 def read_cohort(sheet: Path | str, progress: Progress | None = None) -> AnnData:
     """Read every sample of a sheet into one AnnData, joined on the genes that all of them have.
+
+    Another process looks through the files first, for a damaged one can lead HDF5 in circles; it takes a second.
 
     Returns
     -------
@@ -44,6 +47,7 @@ def read_cohort(sheet: Path | str, progress: Progress | None = None) -> AnnData:
 
     progress = progress or silent
     cohort = read_sample_sheet(sheet)
+    check_native_files(path for sample in cohort.samples for path in source_files(sample))
     sections: dict[str, AnnData] = {}
     for done, sample in enumerate(cohort.samples):
         progress(f"read {sample.sample}", done, len(cohort.samples))

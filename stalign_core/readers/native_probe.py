@@ -1,7 +1,7 @@
 """Whether the libraries of HDF5 and Parquet come to an end with a file, tried in a process of its own.
 
-A damaged file can lead them in circles, or end the process that reads it, and no exception tells. What is unattended
-looks before it reads; what the files hold is for their readers to judge.
+A damaged file can lead them in circles, or end the process that reads it, and no exception tells. Whoever reads users'
+files looks before; what the files hold is for their readers to judge.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ def check_native_files(paths: Iterable[Path], least_seconds: float | None = None
     ------
     InputDataError
         If it does not come to an end, or is ended, and naming the file at which.
+    RuntimeError
+        If no such process can be started here.
     """
     native = [path for path in paths if path.suffix in NATIVE_SUFFIXES and path.is_file()]
     if not native:
@@ -46,11 +48,13 @@ def check_native_files(paths: Iterable[Path], least_seconds: float | None = None
         [sys.executable, "-m", "stalign_core.readers.native_probe", str(round(2 * seconds)), *map(str, native)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
     )
     try:
-        begun, _ = process.communicate(timeout=seconds)
+        begun, told = process.communicate(timeout=seconds)
+        if process.returncode > 0:
+            raise RuntimeError(f"files cannot be looked through before they are read: {told.strip()}")
         problem = f"ends the process that reads it (signal {-process.returncode})" if process.returncode < 0 else ""
     except subprocess.TimeoutExpired:
         process.kill()

@@ -14,6 +14,7 @@ from stalign_assets.cli.main import main
 from stalign_assets.stored_reference import stored_reference
 from stalign_assets.study import open_study
 from tests.assets.conftest import run
+from tests.broken_hdf5 import write_deadly
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,17 @@ def test_a_held_out_donor_is_placed_nearly_as_well_as_by_a_full_integration(
     # Two donors of 150 spots teach little; with as little, chance reaches about 0.
     assert placed > integrated - 0.2
     assert placed > 0.35
+
+
+def test_a_damaged_file_that_would_end_the_process_is_one_line(
+    finished_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deadly = write_deadly(tmp_path / "S9.h5ad")
+    sheet = tmp_path / "samples.csv"
+    sheet.write_text("sample,donor,path\nS9,P09,S9.h5ad\n")
+    assert call("map", finished_study, "--samples", sheet, "--out", tmp_path / "out") == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith(f"error: {deadly}: ends the process that reads it")
 
 
 def test_what_cannot_be_mapped_is_one_line(

@@ -1,6 +1,7 @@
-"""Coverage-guided fuzzing of one reader with atheris: ``python -m tests.fuzz TARGET [options of libFuzzer]``.
+"""Coverage-guided fuzzing of one reader with atheris: ``python -m tests.fuzz TARGET FOLDER [options of libFuzzer]``.
 
-Any error but stalign's own ends it, as do thirty seconds or two gigabytes for one input.
+FOLDER keeps what was learnt (``corpus``) and the input that ended it (``found``): any error but stalign's own does, as
+do thirty seconds or two gigabytes for one input. Started again on the same folder, it goes on.
 """
 
 from __future__ import annotations
@@ -18,23 +19,24 @@ with atheris.instrument_imports(include=["stalign_core"]):
 
 def main() -> None:
     """Fuzz until libFuzzer's options say to stop."""
-    target = TARGETS[sys.argv[1]]
-    with tempfile.TemporaryDirectory() as scratch:
-        corpus, place = Path(scratch) / "corpus", Path(scratch) / "place"
-        corpus.mkdir()
-        place.mkdir()
-        for number, seed in enumerate(target.seeds()):
-            (corpus / str(number)).write_bytes(seed)
+    target, folder = TARGETS[sys.argv[1]], Path(sys.argv[2])
+    corpus, found = folder / "corpus", folder / "found"
+    for each in (corpus, found):
+        each.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(target.seeds()):
+        (corpus / str(number)).write_bytes(seed)
+    # Not removed at the end: libFuzzer leaves without a word to Python.
+    place = Path(tempfile.mkdtemp(dir=folder))
 
-        def take(payload: bytes) -> None:
-            try:
-                target.take(payload, place)
-            except StalignError as error:
-                assert "\n" not in error.line
+    def take(payload: bytes) -> None:
+        try:
+            target.take(payload, place)
+        except StalignError as error:
+            assert "\n" not in error.line
 
-        limits = ["-timeout=30", "-rss_limit_mb=2048", f"-artifact_prefix={tempfile.gettempdir()}/", "-max_len=100000"]
-        atheris.Setup([sys.argv[0], *limits, *sys.argv[2:], str(corpus)], take)
-        atheris.Fuzz()
+    limits = ["-timeout=30", "-rss_limit_mb=2048", "-max_len=100000"]
+    atheris.Setup([sys.argv[0], *limits, *sys.argv[3:], f"-artifact_prefix={found}/", str(corpus)], take)
+    atheris.Fuzz()
 
 
 main()

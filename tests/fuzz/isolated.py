@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import resource
 import tempfile
 import traceback
 from multiprocessing.connection import Connection
@@ -10,12 +11,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from stalign_core.errors import StalignError
+import pytest
+
+from stalign_core.errors import InputDataError, StalignError
+from stalign_core.readers.native_probe import check_native_files
 from tests.fuzz.targets import TARGETS
 
 NATIVE = ("h5ad", "tenx_h5", "positions_parquet")
 """Targets that are read by HDF5 and Arrow."""
 READ, REFUSED, FAILED, LOST = "read", "refused", "failed", "lost"
+_MOST_MEMORY = 2 * 2**30
+_KILOBYTE = 1024
 
 
 class Isolated:
@@ -27,7 +33,7 @@ class Isolated:
         self._start()
 
     def take(self, name: str, payload: bytes) -> tuple[str, str]:
-        """How it went, and the line of a refusal or the traceback of a failure."""
+        """How it went, and the line of a refusal or the traceback of a failure; two gigabytes are a failure, too."""
         self._connection.send((name, payload))
         try:
             if self._connection.poll(self._seconds):
@@ -59,14 +65,39 @@ class Isolated:
         self._connection.close()
 
 
+def judge_as_a_study_reads(process: Isolated, name: str, payload: bytes) -> str:
+    """Assert that a payload is read, refused in one line, or refused by the look before reading; returns which."""
+    how, said = process.take(name, payload)
+    assert how != FAILED, said
+    if how == REFUSED:
+        assert said == " ".join(said.split())
+    if how == LOST:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / TARGETS[name].name
+            path.write_bytes(payload)
+            with pytest.raises(InputDataError, match=r"keeps its reader|ends the process") as refused:
+                check_native_files([path], least_seconds=10)
+            assert "\n" not in refused.value.line
+    return how
+
+
 def _serve(connection: Connection) -> None:
     while True:
         name, payload = connection.recv()
         with tempfile.TemporaryDirectory() as folder:
-            try:
-                TARGETS[name].take(payload, Path(folder))
-                connection.send((READ, ""))
-            except StalignError as error:
-                connection.send((REFUSED, error.line))
-            except Exception:
-                connection.send((FAILED, traceback.format_exc()))
+            connection.send(_within_memory(_take(name, payload, Path(folder))))
+
+
+def _take(name: str, payload: bytes, folder: Path) -> tuple[str, str]:
+    try:
+        TARGETS[name].take(payload, folder)
+    except StalignError as error:
+        return REFUSED, error.line
+    except Exception:
+        return FAILED, traceback.format_exc()
+    return READ, ""
+
+
+def _within_memory(answer: tuple[str, str]) -> tuple[str, str]:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KILOBYTE
+    return answer if peak < _MOST_MEMORY else (FAILED, f"reading took {peak} bytes of memory")

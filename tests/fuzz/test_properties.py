@@ -10,9 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stalign_core.errors import InputDataError, StalignError
-from stalign_core.readers.native_probe import check_native_files
-from tests.fuzz.isolated import FAILED, LOST, NATIVE, REFUSED, Isolated
+from stalign_core.errors import StalignError
+from tests.fuzz.isolated import NATIVE, Isolated, judge_as_a_study_reads
 from tests.fuzz.targets import TARGETS, Target
 
 MANY = settings(max_examples=60, deadline=60_000, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -66,17 +65,7 @@ def test_altered_bytes(name: str, data: st.DataObject) -> None:
 @given(data=st.data())
 def test_altered_bytes_of_native_formats(name: str, isolated: Isolated, data: st.DataObject) -> None:
     """A file from which the library does not come back is one that the look before reading refuses."""
-    payload = altered(name, data)
-    how, said = isolated.take(name, payload)
-    assert how != FAILED, said
-    if how == REFUSED:
-        assert said == " ".join(said.split())
-    if how == LOST:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / TARGETS[name].name
-            path.write_bytes(payload)
-            with pytest.raises(InputDataError, match=r"keeps its reader|ends the process"):
-                check_native_files([path], least_seconds=10)
+    judge_as_a_study_reads(isolated, name, altered(name, data))
 
 
 @MANY

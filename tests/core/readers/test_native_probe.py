@@ -39,3 +39,12 @@ def test_whole_files_pass_and_what_their_readers_tell_better_is_left_to_them(tmp
     broken = tmp_path / "cut.h5"
     broken.write_bytes((tmp_path / "h5_v3" / "filtered_feature_bc_matrix.h5").read_bytes()[:700])
     check_native_files([broken, tmp_path])
+
+
+def test_a_look_that_cannot_begin_is_not_taken_for_one_that_found_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = write_h5ad_section(tmp_path / "whole.h5ad", random_counts(6, 4))
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(RuntimeError, match="cannot be looked through"):
+        check_native_files([whole])

@@ -11,6 +11,7 @@ import pytest
 
 from stalign_core.errors import InputDataError
 from stalign_core.readers import read_cohort
+from tests.broken_hdf5 import write_deadly
 from tests.builders import (
     LOWRES_SCALE,
     SPOT_DIAMETER,
@@ -108,3 +109,10 @@ def test_mixed_key_spaces_and_no_shared_gene_are_refused(tmp_path: Path) -> None
         rows = [{"sample": "a", "donor": "d", "path": "a"}, {"sample": "b", "donor": "d", "path": other}]
         with pytest.raises(InputDataError, match=message):
             read_cohort(write_sheet(tmp_path / "samples.csv", rows))
+
+
+def test_a_file_that_would_end_the_process_is_named_instead(sheet: Path, tmp_path: Path) -> None:
+    deadly = write_deadly(tmp_path / "b" / "filtered_feature_bc_matrix.h5")
+    with pytest.raises(InputDataError, match="ends the process that reads it") as error:
+        read_cohort(sheet)
+    assert error.value.where == str(deadly)
