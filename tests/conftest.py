@@ -13,6 +13,11 @@ from sqlalchemy.engine import Engine
 
 _VARIABLE = "STALIGN_TEST_DATA"
 
+# Read when OpenMP is loaded. The suite runs a process per core: threads of several that spin while they wait for each
+# other take most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 @event.listens_for(Engine, "connect")
 def _do_not_wait_for_the_disk(connection: object, record: object) -> None:
