@@ -22,6 +22,7 @@ from stalign_assets.runs import RunRequest, open_instance, prepare_instance, sta
 from stalign_assets.study import Study, open_study
 from stalign_assets.wanted import folds_of, wanted
 from stalign_core.errors import StalignError, StudyError
+from stalign_core.files import replace_file
 from stalign_core.store.store import UNPARTITIONED
 
 if TYPE_CHECKING:
@@ -230,9 +231,7 @@ def _write_files(outcome: Outcome) -> None:
     contents |= {name: figures.bytes(name) for name in figures.names("*.png") if not name.endswith(".thumbnail.png")}
     contents[PAGE] = report.bytes(PAGE)
     for name, payload in contents.items():
-        part = folder / f"{name}.part"
-        part.write_bytes(payload)
-        part.replace(folder / name)
+        replace_file(folder / name, payload)
         outcome.files.append(folder / name)
     outcome.missing = figures.json("missing.json")
 

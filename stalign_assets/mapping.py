@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from stalign_assets.settings_file import write_whole
 from stalign_assets.stored_reference import stored_reference
 from stalign_core.cohort import read_sample_sheet
 from stalign_core.correction.registry import METHODS
 from stalign_core.errors import SettingsError
+from stalign_core.files import replace_file
 from stalign_core.mapping.section import map_section
 from stalign_core.progress import Progress, silent
 from stalign_core.readers.native_probe import check_native_files
@@ -141,7 +141,7 @@ def _written(
         }
     )
     path = folder / f"{sample.sample}.csv"
-    write_whole(path, table.to_csv(index=False, lineterminator="\n"))
+    replace_file(path, table.to_csv(index=False, lineterminator="\n"))
     return MappedSample(
         sample=sample.sample,
         donor=sample.donor,

@@ -8,10 +8,11 @@ import os
 from pathlib import Path
 from typing import Final
 
-from stalign_assets.settings_file import settings_text, write_whole
+from stalign_assets.settings_file import settings_text
 from stalign_assets.study import DAGSTER_FOLDER, REPORTS_FOLDER, SETTINGS_FILE, SHEET_FILE, Study, open_study
 from stalign_core.cohort import ANNOTATION, IMAGE, PATH, REQUIRED_COLUMNS, located, read_sample_sheet
 from stalign_core.errors import SampleSheetError, StudyError
+from stalign_core.files import replace_file
 from stalign_core.readers.csv_table import read_csv_table
 from stalign_core.settings import Settings
 
@@ -66,9 +67,9 @@ def create_study(folder: Path, sheet: Path, settings: Settings | None = None) ->
     try:
         for name in (DAGSTER_FOLDER, REPORTS_FOLDER):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        write_whole(folder / DAGSTER_FOLDER / "dagster.yaml", _DAGSTER_YAML)
-        write_whole(folder / SHEET_FILE, _moved_sheet(cohort.sheet, folder))
-        write_whole(folder / SETTINGS_FILE, settings_text(settings or Settings()))
+        replace_file(folder / DAGSTER_FOLDER / "dagster.yaml", _DAGSTER_YAML)
+        replace_file(folder / SHEET_FILE, _moved_sheet(cohort.sheet, folder))
+        replace_file(folder / SETTINGS_FILE, settings_text(settings or Settings()))
     except OSError as error:
         raise StudyError(str(folder), f"cannot be written ({error.strerror})") from None
     return open_study(folder)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import os
 import re
-import uuid
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from stalign_core.files import replace_file
 from stalign_core.settings import Settings, parse_settings
 
 if TYPE_CHECKING:
@@ -45,20 +44,7 @@ def set_value(path: Path, section: str, name: str, value: Any) -> None:
         document[section] = tomlkit.table()
     document[section][name] = value  # type: ignore[index]
     parse_settings(document.unwrap(), where=str(path))
-    write_whole(path, tomlkit.dumps(document))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Replace a file at once: a reader sees the old text or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    replace_file(path, tomlkit.dumps(document))
 
 
 def _fill(table: Any, section: Any) -> None:

@@ -12,10 +12,10 @@ import pandas as pd
 from stalign_assets.exporting import CohortSource
 from stalign_assets.planning import Freshness
 from stalign_assets.results.headline import headline
-from stalign_assets.settings_file import write_whole
 from stalign_assets.study import COHORT_PAGE
 from stalign_core import keys
 from stalign_core.errors import SettingsError
+from stalign_core.files import replace_file
 from stalign_core.progress import Progress, silent
 from stalign_core.reports import Section, html_page, html_table, picture, words
 from stalign_core.store.store import UNPARTITIONED
@@ -72,7 +72,7 @@ def write_reports(study: Study, variant: str = "", progress: Progress | None = N
     for done, (donor, name) in enumerate(pages):
         told(f"drawing {name}", done, len(pages))
         path = study.reports / name
-        write_whole(path, report.page(donor))
+        replace_file(path, report.page(donor))
         written.append(path)
     told("drawn", len(pages), len(pages))
     return written
@@ -287,9 +287,7 @@ class _Report:
         folder = self.study.reports / FIGURES_FOLDER
         png = to_png(figure)
         for path, payload in ((folder / f"{name}.png", png), (folder / f"{name}.svg", to_svg(figure))):
-            temporary = path.with_name(f".{path.name}.part")
-            temporary.write_bytes(payload)
-            temporary.replace(path)
+            replace_file(path, payload)
         return picture(png, name.replace("_", " "))
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from stalign_assets.planning import Freshness
 from stalign_assets.recipes.downstream import ABUNDANCE, ACTIVITY, MARKERS
+from stalign_core.files import replace_file
 from stalign_core.store.store import UNPARTITIONED
 
 if TYPE_CHECKING:
@@ -89,8 +90,6 @@ def write_downstream_tables(study: Study, recipes: Mapping[str, Recipe]) -> list
         assert artifact is not None, "what holds is there"
         for table, rows in downstream_rows(artifact):
             path = study.reports / f"{table}_cohort_{recipe.variant}.csv"
-            temporary = path.with_suffix(".csv.part")
-            rows.drop(columns=["variant", "input_key"]).to_csv(temporary, index=False)
-            temporary.replace(path)
+            replace_file(path, rows.drop(columns=["variant", "input_key"]).to_csv(index=False))
             written.append(path)
     return written

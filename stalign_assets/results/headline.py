@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from stalign_assets.planning import Freshness
 from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.results.tables import query
+from stalign_core.files import replace_file
 from stalign_core.store.store import UNPARTITIONED
 
 if TYPE_CHECKING:
@@ -73,12 +74,10 @@ def write_domain_tables(
             if not tables:
                 continue
             path = study.reports / f"domains_{scope}_{variant}.csv"
-            temporary = path.with_suffix(".csv.part")
             told = pd.concat(tables)[["sample", "barcode", "domain"]]
             if scope == "cohort" and freshness.holds(f"{scope}/{variant}/domain_correspondence", UNPARTITIONED):
                 told = told.assign(stable_domain=told["domain"].map(_stable_names(study, variant)))
-            told.to_csv(temporary, index=False)
-            temporary.replace(path)
+            replace_file(path, told.to_csv(index=False))
             written.append(path)
     return written
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from stalign_core.datasets.records import DATASETS, Section
 from stalign_core.errors import InputDataError
+from stalign_core.files import replace_file
 
 SHEET: Final = "samples.csv"
 _COLUMNS: Final = ("sample", "donor", "path", "annotation", "region")
@@ -49,9 +50,7 @@ def write_sheet(name: str, folder: Path) -> Path:
         annotation = labels if (folder / labels).is_file() else ""
         path = _path_of(section, folder, DATASETS[name].source)
         writer.writerow([section.sample, section.donor, path, annotation, section.region])
-    part = target.with_suffix(".csv.part")
-    part.write_text(text.getvalue(), encoding="utf-8")
-    part.replace(target)
+    replace_file(target, text.getvalue())
     return target
 
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 
 from stalign_core import keys
-from stalign_core.exports.loupe import replace_text
 from stalign_core.exports.section import ExportSection, domain_colors
+from stalign_core.files import replace_file
 
 CORNERS: Final = 16
 """Of the polygon that stands for a spot's circle: GeoJSON has no circles."""
@@ -38,7 +38,7 @@ def write_qupath(path: Path, section: ExportSection, domains: list[str]) -> int:
             section.obs[keys.BARCODE], section.obs[keys.DOMAIN], section.spatial, strict=True
         )
     ]
-    replace_text(path, json.dumps({"type": "FeatureCollection", "features": features}))
+    replace_file(path, json.dumps({"type": "FeatureCollection", "features": features}))
     return len(features)
 
 

@@ -6,13 +6,13 @@ A release is one small file, replaced at once; whoever shares the store sees it,
 from __future__ import annotations
 
 import json
-import uuid
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from stalign_core.errors import ArtifactError, StudyError
+from stalign_core.files import replace_file
 from stalign_core.naming import NAME_RULE, is_safe_name
 
 if TYPE_CHECKING:
@@ -82,14 +82,7 @@ def keep_release(store: Store, release: Release) -> None:
     if not store.is_local:
         place.write_text(text, encoding="utf-8")
         return
-    path = Path(place.path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    replace_file(Path(place.path), text)
 
 
 def releases_of(store: Store) -> list[Release]:

@@ -17,8 +17,8 @@ import tomlkit
 from stalign_assets.platform.build import build_definitions
 from stalign_assets.platform.resources import StudyResource
 from stalign_assets.runs import open_instance
-from stalign_assets.settings_file import write_whole
 from stalign_assets.study import Study, open_study, settings_of_study
+from stalign_core.files import replace_file
 from stalign_core.store import Artifact
 from stalign_core.store.store import UNPARTITIONED
 from tests.assets.conftest import finished_study, tiny_data
@@ -62,7 +62,7 @@ class Unattended:
         """Replace the sheet."""
         columns = list(dict.fromkeys(name for row in rows for name in row))
         lines = [",".join(columns), *(",".join(row.get(name, "") for name in columns) for row in rows)]
-        write_whole(self.folder / "samples.csv", "\n".join(lines) + "\n")
+        replace_file(self.folder / "samples.csv", "\n".join(lines) + "\n")
 
     def row_of(self, position: int, **changes: str) -> Row:
         """A row for one of the simulated sections, by its place in their sheet."""
@@ -185,7 +185,7 @@ def _keep_small(folder: Path) -> None:
     settings = tomlkit.parse((folder / "study.toml").read_text())
     del settings["variants"]["harmony"]  # type: ignore[union-attr]
     settings["automation"] = {"donor_scope": False}
-    write_whole(folder / "study.toml", tomlkit.dumps(settings))
+    replace_file(folder / "study.toml", tomlkit.dumps(settings))
 
 
 def _take_over_hashes(folder: Path, before: Path, now: Path) -> None:

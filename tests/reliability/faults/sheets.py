@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from stalign_assets.settings_file import write_whole
 from stalign_core.cohort import read_sample_sheet
 from stalign_core.errors import SampleSheetError
+from stalign_core.files import replace_file
 from stalign_core.store.store import UNPARTITIONED
 from tests.reliability.faults.common import bring
 from tests.reliability.place import Place, begin, carry_out, end
@@ -21,7 +21,7 @@ def replace_sheet(path: Path, texts: tuple[str, str], seconds: float, at_once: b
     end_at = time.monotonic() + seconds
     while time.monotonic() < end_at:
         for text in texts:
-            write_whole(path, text) if at_once else path.write_text(text)
+            replace_file(path, text) if at_once else path.write_text(text)
 
 
 def sheet_rewritten(place: Place, at_once: bool) -> None:
@@ -29,7 +29,7 @@ def sheet_rewritten(place: Place, at_once: bool) -> None:
     with path.open() as stream:
         rows = list(csv.DictReader(stream))
     texts = tuple(_sheet([{**row, "condition": word} for row in rows]) for word in ("before", "after" * 2000))
-    write_whole(path, texts[0])
+    replace_file(path, texts[0])
     writer = threading.Thread(target=replace_sheet, args=(path, texts, 3.0, at_once))
     writer.start()
     seen, n_refused = set(), 0
@@ -72,13 +72,13 @@ def donors_change_during_a_run(place: Place) -> None:
     deadline = time.monotonic() + 120
     while not (place.folder / "store" / "cohort" / "gene_panel").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    write_whole(path, _sheet([first, third]))
+    replace_file(path, _sheet([first, third]))
     assert end(run) == 0
     asset = "cohort/harmony/domains"
     assert place.current(asset, UNPARTITIONED).manifest.donors == ("P01", "P02")
     place.assert_converged(asset, UNPARTITIONED)
     assert carry_out(bring, place.folder) == 0
     assert place.current(asset, UNPARTITIONED).manifest.donors == ("P01", "P03")
-    write_whole(path, _sheet([first, second]))
+    replace_file(path, _sheet([first, second]))
     assert carry_out(bring, place.folder) == 0
     place.assert_converged(asset, UNPARTITIONED)
