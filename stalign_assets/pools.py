@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from stalign_assets.processes import HOST_TAG, PROCESS_TAG, is_gone
+from stalign_assets.processes import HOST_TAG, PROCESS_TAG, is_gone, unfinished_runs
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -87,17 +87,7 @@ def _described(instance: dg.DagsterInstance, run_id: str) -> str:
 
 def _end_dead_runs(instance: dg.DagsterInstance) -> None:
     """Mark runs of this machine failed whose process is gone, so that they hold no pool and block no schedule."""
-    import dagster as dg
-
-    unfinished = dg.RunsFilter(
-        statuses=[
-            dg.DagsterRunStatus.NOT_STARTED,
-            dg.DagsterRunStatus.STARTING,
-            dg.DagsterRunStatus.STARTED,
-            dg.DagsterRunStatus.CANCELING,
-        ]
-    )
-    for run in instance.get_runs(filters=unfinished):
+    for run in unfinished_runs(instance):
         if is_gone(run.tags):
             instance.report_run_failed(run, message="its process is gone")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)

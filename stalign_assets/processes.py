@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 HOST_TAG: Final = "stalign/host"
 PROCESS_TAG: Final = "stalign/process"
@@ -23,6 +26,15 @@ def own_tags() -> dict[str, str]:
     start = process_start(process)
     tags = {HOST_TAG: socket.gethostname(), PROCESS_TAG: str(process)}
     return tags if start is None else {**tags, START_TAG: start}
+
+
+def unfinished_runs(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
+    """Runs that have begun, or are about to, and have not ended as far as is known; queued ones are the daemon's."""
+    import dagster as dg
+
+    statuses = dg.DagsterRunStatus
+    unfinished = [statuses.NOT_STARTED, statuses.STARTING, statuses.STARTED, statuses.CANCELING]
+    return instance.get_runs(filters=dg.RunsFilter(statuses=unfinished))
 
 
 def is_gone(tags: Mapping[str, str]) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stalign_assets.doctor.finding import Finding
-from stalign_assets.processes import HOST_TAG, PROCESS_TAG, is_gone
+from stalign_assets.processes import HOST_TAG, PROCESS_TAG, is_gone, unfinished_runs
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -22,17 +22,7 @@ def dead_runs(instance: dg.DagsterInstance) -> Iterator[Finding]:
     A run of a terminal names its process in its tags. One that a server started says it in its events, and before
     that, which code server was asked for it. A queued run has no process: the daemon takes it up when it is back.
     """
-    import dagster as dg
-
-    unfinished = dg.RunsFilter(
-        statuses=[
-            dg.DagsterRunStatus.NOT_STARTED,
-            dg.DagsterRunStatus.STARTING,
-            dg.DagsterRunStatus.STARTED,
-            dg.DagsterRunStatus.CANCELING,
-        ]
-    )
-    for run in instance.get_runs(filters=unfinished):
+    for run in unfinished_runs(instance):
         gone = _what_is_gone(instance, run)
         if gone:
             problem = f"is {run.status.value}, but {gone} is gone"
