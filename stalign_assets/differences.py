@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from stalign_core.store import InputRecord, Manifest
 
 _MOST_NAMED: Final = 4
+_BROUGHT_ALONG: Final = {"release": ("input_key", "names", "used")}
+"""Settings that follow from another one, which says enough of them."""
 
 
 def differences(want: Wanted, code_version: int, manifest: Manifest) -> list[str]:
@@ -34,7 +36,11 @@ def differences(want: Wanted, code_version: int, manifest: Manifest) -> list[str
 
 def _changed_settings(before: Any, now: Any, name: str = "") -> Iterator[str]:
     if isinstance(before, dict) and isinstance(now, dict):
-        for key in sorted({*before, *now}):
+        keys = {*before, *now}
+        for key, others in _BROUGHT_ALONG.items():
+            if before.get(key) != now.get(key):
+                keys.difference_update(others)
+        for key in sorted(keys):
             yield from _changed_settings(before.get(key), now.get(key), f"{name}.{key}" if name else key)
     elif before != now:
         yield f"{name} {_shown(before)} -> {_shown(now)}"
@@ -51,7 +57,7 @@ def _changed_inputs(want: Wanted, manifest: Manifest) -> list[str]:
     changed: dict[str, list[str]] = {}
     for asset, partition in sorted({*before, *now}):
         of_both = partition == UNPARTITIONED or partition in donors_before & donors_now
-        if of_both and before.get((asset, partition)) != now.get((asset, partition)):
+        if of_both and _is_other(before.get((asset, partition), []), now.get((asset, partition), [])):
             changed.setdefault(asset, []).append(partition)
     for asset, partitions in changed.items():
         of = "" if partitions == [UNPARTITIONED] else f" of {', '.join(_some(partitions))}"
@@ -65,6 +71,13 @@ def _used_by_place(records: Iterable[InputRecord]) -> dict[tuple[str, str], list
     for record in records:
         used.setdefault((record.asset, record.partition), []).append(record.used)
     return used
+
+
+def _is_other(before: list[str], now: list[str]) -> bool:
+    """Whether what was read changed, and not only that a second state of it, a pinned one, came or went."""
+    if len(before) == len(now) or not (before and now):
+        return before != now
+    return not (set(before) <= set(now) or set(now) <= set(before))
 
 
 def _changed_names(before: Mapping[str, str], now: Mapping[str, str], form: str, short: Any) -> Iterator[str]:
@@ -84,5 +97,7 @@ def _some(lines: list[str]) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    text = "unset" if value is None else value if isinstance(value, str) else canonical_json(value)
+    if value is None or value == "":
+        return "unset" if value is None else "none"
+    text = value if isinstance(value, str) else canonical_json(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

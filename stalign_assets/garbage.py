@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from stalign_assets.full_disk import naming_full_disk
 from stalign_assets.locking import store_alone
 from stalign_assets.study import RUN_SETTINGS_FOLDER, UNFINISHED_FOLDER, Study
-from stalign_core.errors import ArtifactError
+from stalign_core.errors import ArtifactError, StudyError
 from stalign_core.store import Artifact
 from stalign_core.store.fetched import READERS
 from stalign_core.store.releases import releases_of
@@ -89,7 +89,7 @@ def collect_garbage(
     Raises
     ------
     StudyError
-        If a run is at work.
+        If a run is at work, or a release names what is not there.
     ArtifactError
         If an artifact in force cannot be read, so that what it was made from cannot be told.
     """
@@ -105,15 +105,23 @@ def collect_garbage(
 
 def roots(study: Study) -> set[Place]:
     """Artifacts that are kept with all that they were made from: those in force, and those of releases."""
-    pinned = (each for release in releases_of(study.store) for each in release.pinned.values())
-    in_force = {_place(artifact) for artifact in study.store.in_force()}
-    return in_force | {(each.asset, each.partition, each.input_key) for each in pinned}
+    return {_place(artifact) for artifact in study.store.in_force()} | set(_pinned(study))
+
+
+def _pinned(study: Study) -> dict[Place, str]:
+    """Artifacts of releases, and the release."""
+    return {
+        (each.asset, each.partition, each.input_key): release.name
+        for release in releases_of(study.store)
+        for each in release.pinned.values()
+    }
 
 
 def _find(study: Study, instance: dg.DagsterInstance, before: datetime, unreadable: list[str]) -> Iterator[Garbage]:
     damaged: list[ArtifactError] = []
     artifacts = {_place(artifact): artifact for artifact in study.store.artifacts(damaged.append)}
     unreadable += [error.line for error in damaged]
+    _check_releases(study, artifacts)
     needed = _with_ancestors(roots(study), artifacts)
     kept = {
         place: artifact
@@ -133,6 +141,18 @@ def _find(study: Study, instance: dg.DagsterInstance, before: datetime, unreadab
     yield from (Garbage("staging", folder) for folder in study.store.staging_leftovers(since))
     yield from (Garbage("run settings", path) for path in _idle_run_settings(study, instance, kept.values(), since))
     yield from (Garbage("cache", path) for path in _idle_cache(study, kept, since))
+
+
+def _check_releases(study: Study, artifacts: dict[Place, Artifact]) -> None:
+    """Of a pinned artifact that cannot be read it cannot be told what it was made from."""
+    for place, release in _pinned(study).items():
+        if place not in artifacts:
+            asset, _, input_key = place
+            raise StudyError(
+                f"release {release}",
+                f"names {asset} {input_key}, which is not whole in the store; nothing is removed",
+                remedy=f"put back a copy of it, or give it up with 'stalign release unpin STUDY {release}'",
+            )
 
 
 def _place(artifact: Artifact) -> Place:

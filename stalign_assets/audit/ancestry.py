@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stalign_core.errors import ArtifactError, MissingArtifactError, StudyError
+from stalign_core.naming import NAME_RULE, is_safe_name
 from stalign_core.store import Artifact, InputRecord
 from stalign_core.store.manifest import MANIFEST
 from stalign_core.store.store import UNPARTITIONED
@@ -84,6 +85,7 @@ def artifact_asked_for(
     StudyError
         If the words name no artifact, or more than one.
     """
+    _check_names(asset, donor)
     if key is not None:
         return _by_key(study.store, key, asset, donor)
     if asset is None:
@@ -119,6 +121,14 @@ def place_of(artifact: Artifact) -> Place:
     """What tells an artifact from all others."""
     manifest = artifact.manifest
     return manifest.asset, manifest.partition, manifest.input_key
+
+
+def _check_names(asset: str | None, donor: str | None) -> None:
+    """Names become paths of the store, and patterns of paths."""
+    for option, names in (("--asset", (asset or "x").split("/")), ("--donor", [donor or "x"])):
+        for name in names:
+            if not is_safe_name(name):
+                raise StudyError(option, f"holds the name '{name}'", expected=NAME_RULE)
 
 
 def _by_key(store: Store, key: str, asset: str | None, donor: str | None) -> Artifact:

@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from stalign_assets.differences import differences
 from stalign_assets.planning import PlannedStep, plan_by_keys, with_upstream
+from stalign_assets.wanted import wanted
+from stalign_core.errors import StalignError
 from stalign_core.store.store import UNPARTITIONED
 
 if TYPE_CHECKING:
     from stalign_assets.recipes.recipe import Recipe
     from stalign_assets.study import Study
+    from stalign_core.store import Artifact
 
 
 def stale_steps(study: Study, recipes: Mapping[str, Recipe], asset: str, partition: str) -> list[PlannedStep]:
@@ -35,3 +39,16 @@ def stale_steps(study: Study, recipes: Mapping[str, Recipe], asset: str, partiti
         waited_for[step.asset] = step
         stale.append(step)
     return stale
+
+
+def changes_since(study: Study, recipes: Mapping[str, Recipe], artifact: Artifact) -> list[str]:
+    """What has changed since an earlier artifact was made: why a run would not make it now, in words."""
+    manifest = artifact.manifest
+    recipe = recipes.get(manifest.asset)
+    if recipe is None:
+        return ["the settings name no such asset any more"]
+    try:
+        want = wanted(study, recipes, recipe, manifest.partition)
+    except StalignError as error:
+        return [f"what a run would make now cannot be told ({error.line})"]
+    return differences(want, recipe.code_version, manifest)

@@ -32,18 +32,25 @@ def command(
     Exit code 1 if --verify finds anything that is not as it was stored.
     """
     from stalign_assets.audit.ancestry import ancestry_of, artifact_asked_for
-    from stalign_assets.audit.staleness import stale_steps
+    from stalign_assets.audit.staleness import changes_since, stale_steps
     from stalign_assets.audit.trail import trail_lines, trail_table
     from stalign_assets.audit.verification import verify
     from stalign_assets.recipes.graph import recipes_of
     from stalign_assets.study import open_study
+    from stalign_core.errors import StudyError
 
     opened = open_study(study)
     recipes = recipes_of(opened.settings)
     told: dict[str, Any] = {}
-    if verifying and asset is None and key is None:
+    of_whole_store = asset is None and key is None
+    if of_whole_store and staling:
+        raise StudyError("--stale", "is told of one asset", remedy="add --asset, or see 'stalign status STUDY'")
+    if of_whole_store and donor is not None:
+        raise StudyError("--donor", "is given without an asset", remedy="add --asset, such as raw_samples")
+    if of_whole_store and verifying:
         faults: list[str] = []
         artifacts = list(opened.store.artifacts(lambda error: faults.append(error.line)))
+        faults += [error.line for error in opened.store.broken_pointers()]
         lines: list[str] = []
     else:
         ancestry = ancestry_of(opened.store, artifact_asked_for(opened, recipes, asset=asset, donor=donor, key=key))
@@ -51,9 +58,12 @@ def command(
         # What was found is told before hours of hashing, and again in whole for a program.
         told, lines = trail_table(ancestry), list(trail_lines(ancestry))
     _say(lines, as_json)
-    if staling and artifacts and told:
+    if staling:
         steps = stale_steps(opened, recipes, told["asset"], told["partition"]) if told["asset"] in recipes else []
         told["stale"] = [vars(step) for step in steps]
+        if not told["in_force"]:
+            told["changed_since"] = changes_since(opened, recipes, ancestry.root)
+            _say([f"not in force: {line}" for line in told["changed_since"]], as_json)
         _say(_stale_lines(steps, known=told["asset"] in recipes), as_json)
     is_whole = True
     if verifying:

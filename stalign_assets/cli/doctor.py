@@ -19,7 +19,7 @@ def command(study: Path, repair: bool, as_json: bool) -> int:
     """Find what dead processes and broken files left in STUDY: one line for each fault.
 
     Runs said to be at work whose process is gone, pools that they hold, staging folders, half-written files, pointers
-    and manifests that are not whole, databases that cannot be read.
+    and manifests that are not whole, files of another size, databases that cannot be read.
 
     Exit codes: 0 nothing is wrong, or all of it was repaired; 1 something is left; 2 STUDY cannot be opened.
     """
@@ -39,7 +39,7 @@ def command(study: Path, repair: bool, as_json: bool) -> int:
 
 def _summary(n_found: int, n_left: int, repair: bool) -> str:
     if not n_found:
-        return "nothing is wrong"
+        return "nothing is wrong; every byte is looked at by 'stalign audit STUDY --verify'"
     if repair:
         return f"{n_found - n_left} of {n_found} repaired"
     return f"{n_found} found; 'stalign doctor STUDY --repair' puts them right"

@@ -46,6 +46,8 @@ def list_releases(study: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([asdict(release) for release in found], indent=1))
         return
+    if not found:
+        click.echo("no release is pinned; 'stalign release pin STUDY NAME' pins the cohort's domains in force")
     for release in found:
         held = ", ".join(f"{variant} ({len(each.names)} domains)" for variant, each in release.pinned.items())
         click.echo(f"{release.name}  {release.created}  {held}")

@@ -6,14 +6,12 @@ A release is one small file, replaced at once; whoever shares the store sees it,
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from stalign_core.errors import ArtifactError, StudyError
-from stalign_core.files import replace_file
 from stalign_core.naming import NAME_RULE, is_safe_name
+from stalign_core.store.hashing import digest
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -64,7 +62,7 @@ def check_new_name(store: Store, name: str) -> None:
     """
     if not is_safe_name(name):
         raise StudyError("release", f"has the name '{name}'", expected=NAME_RULE)
-    if _place(store, name).exists():
+    if store.read_note(_place(name)) is not None:
         raise StudyError(f"release {name}", "is pinned already", remedy="take another name, or unpin it first")
 
 
@@ -77,12 +75,7 @@ def keep_release(store: Store, release: Release) -> None:
         If its name cannot be a file's, or is taken.
     """
     check_new_name(store, release.name)
-    place = _place(store, release.name)
-    text = json.dumps(asdict(release), indent=1)
-    if not store.is_local:
-        place.write_text(text, encoding="utf-8")
-        return
-    replace_file(Path(place.path), text)
+    store.write_note(_place(release.name), json.dumps(_sealed(asdict(release)), indent=1).encode())
 
 
 def releases_of(store: Store) -> list[Release]:
@@ -95,8 +88,9 @@ def releases_of(store: Store) -> list[Release]:
     """
     found = []
     for path in (store.base / _FOLDER).glob("[A-Za-z0-9]*.json"):
-        with suppress(FileNotFoundError):
-            found.append(_parse(path))
+        payload = store.read_note(_place(path.stem))
+        if payload is not None:
+            found.append(_parse(payload, path))
     return sorted(found, key=lambda release: release.number)
 
 
@@ -117,19 +111,35 @@ def release_named(store: Store, name: str) -> Release:
 def drop_release(store: Store, name: str) -> None:
     """Forget a release; what it names can be collected like anything else."""
     release_named(store, name)
-    _place(store, name).unlink()
+    store.remove_note(_place(name))
 
 
-def _parse(path: UPath) -> Release:
+def _sealed(table: dict[str, Any]) -> dict[str, Any]:
+    """With a hash of all else, so that a name that was altered is not taken for one that was given."""
+    return {**table, "own_hash": digest(table)}
+
+
+def _parse(payload: bytes, path: UPath) -> Release:
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = json.loads(payload)
+        seal = table.pop("own_hash", None)
         pinned = {
             variant: PinnedDomains(**{**each, "used": tuple(each["used"])}) for variant, each in table["pinned"].items()
         }
-        return Release(**{**table, "pinned": pinned})
-    except (ValueError, KeyError, TypeError):
-        raise ArtifactError(str(path), "is not a whole release", remedy="delete it, and pin again") from None
+        release = Release(**{**table, "pinned": pinned})
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise _broken(path, "is not a whole release") from None
+    # Releases that were pinned before they were sealed are taken as they are.
+    if seal is not None and seal != digest(table):
+        raise _broken(path, "does not match its own hash")
+    if release.name != path.stem:
+        raise _broken(path, f"is release {release.name}")
+    return release
 
 
-def _place(store: Store, name: str) -> UPath:
-    return store.base / _FOLDER / f"{name}.json"
+def _broken(path: UPath, problem: str) -> ArtifactError:
+    return ArtifactError(str(path), problem, remedy="put back a copy of it, or delete it and pin again")
+
+
+def _place(name: str) -> str:
+    return f"{_FOLDER}/{name}.json"

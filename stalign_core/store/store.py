@@ -228,12 +228,25 @@ class Store:
         ArtifactError
             If a pointer or what it points at is not whole.
         """
-        for path in self.backend.named(_POINTER):
-            asset, partition = path.removesuffix(f"/{_POINTER}").rsplit("/", 1)
+        for asset, partition in self._pointed():
             with suppress(MissingArtifactError):
                 artifact = self.current(asset, partition)
                 if artifact is not None:
                     yield artifact
+
+    def broken_pointers(self) -> Iterator[ArtifactError]:
+        """What is wrong with each pointer that cannot be followed."""
+        for asset, partition in self._pointed():
+            try:
+                self.current(asset, partition)
+            except ArtifactError as error:
+                yield error
+
+    def _pointed(self) -> Iterator[tuple[str, str]]:
+        """Asset and partition of every pointer."""
+        for path in self.backend.named(_POINTER):
+            asset, partition = path.removesuffix(f"/{_POINTER}").rsplit("/", 1)
+            yield asset, partition
 
     def set_aside(self) -> Iterator[UPath]:
         """Folders of the damaged artifacts that `discard` moved out of the way."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +10,11 @@ import numpy as np
 import pytest
 
 from stalign_assets.audit.ancestry import ancestry_of
-from stalign_assets.audit.trail import trail_lines, trail_table
+from stalign_assets.audit.trail import trail_lines
 from stalign_assets.results.tables import query
 from stalign_assets.settings_file import set_value
 from stalign_assets.study import open_study
-from stalign_core.store import Artifact, InputRecord, SourceRecord, Store
+from stalign_core.store import Artifact, Store
 from stalign_core.store.hashing import file_sha256
 from stalign_core.store.store import UNPARTITIONED
 from tests.assets.bad_inputs import stalign, the_one_error
@@ -119,6 +117,25 @@ def test_an_asset_of_donors_needs_a_donor_and_an_unknown_one_is_refused(
     assert "begins no input key" in the_one_error(stalign(capsys, "audit", finished_study, "--artifact", "zz"))
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--asset", "../../study/store/raw_samples", "--donor", "P01"), "--asset: holds the name '..'"),
+        (("--asset", "raw_samples", "--donor", "../raw_samples/P01"), "--donor: holds the name '../raw_samples/P01'"),
+        (("--asset", "*", "--artifact", "a"), "--asset: holds the name '*'"),
+        (("--artifact", "../../x"), "--artifact: is '../../x'"),
+        (("--stale",), "--stale: is told of one asset"),
+        (("--stale", "--verify"), "--stale: is told of one asset"),
+        (("--verify", "--donor", "P01"), "--donor: is given without an asset"),
+        ((), "--asset: is missing"),
+    ],
+)
+def test_words_that_lead_out_of_the_store_or_mean_nothing_are_refused(
+    finished_study: Path, words: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told in the_one_error(stalign(capsys, "audit", finished_study, *words))
+
+
 # Verification
 
 
@@ -148,6 +165,16 @@ def test_each_altered_file_is_named_and_the_exit_code_is_one(study: Path, capsys
     assert len(mismatches) == 3
     for expected in (str(victim), f"{gone.manifest.input_key}: is not retained any more", f"{annotation}: has SHA-256"):
         assert [expected in line for line in mismatches].count(True) == 1
+
+
+@pytest.mark.parametrize("pointer", ["", '{"input_key": "0000"}'], ids=["empty", "of what is not there"])
+def test_a_pointer_that_cannot_be_followed_is_a_mismatch_of_the_whole_store(
+    study: Path, pointer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(in_force(study, DOMAINS).folder.path).parent / "current.json"
+    path.write_text(pointer)
+    (line,) = audited(capsys, study, "--verify", code=1)["verified"]["mismatches"]  # type: ignore[index]
+    assert str(path) in line
 
 
 def test_raw_files_that_moved_are_found_by_the_sheet(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -219,60 +246,16 @@ def test_an_earlier_artifact_is_told_of_by_the_beginning_of_its_key(
     set_value(study / "study.toml", "domains", "refine_neighbors", 4)
     assert run(study, scopes="cohort", variants="harmony").success
     now = in_force(study, DOMAINS).manifest
-    told = audited(capsys, study, "--artifact", before.input_key[:10], "--verify")
+    told = audited(capsys, study, "--artifact", before.input_key[:10], "--verify", "--stale")
     assert (told["input_key"], told["in_force"]) == (before.input_key, False)
+    assert told["changed_since"] == ["refine_neighbors 6 -> 4"] and told["stale"] == []
+    assert (
+        "not in force: refine_neighbors 6 -> 4"
+        in stalign(capsys, "audit", study, "--artifact", before.input_key, "--stale").out
+    )
+    rows = query(study / "metrics.duckdb", f"select * from artifacts where input_key = '{before.input_key}'")
+    assert (rows["is_current"].tolist(), rows["data_version"].tolist()) == ([False], [before.data_version])
+    rows = query(study / "metrics.duckdb", f"select * from lineage where input_key = '{before.input_key}'")
+    assert set(rows["input_input_key"]) == {record.input_key for record in before.inputs}
     assert {each["input_key"] for each in told["retained"]} == {before.input_key, now.input_key}  # type: ignore[attr-defined]
     assert "also kept    " + before.input_key in stalign(capsys, "audit", study, "--asset", DOMAINS).out
-
-
-# At 200 donors
-
-Commit = Callable[..., Artifact]
-
-
-def commit_cohort(store: Store, n_donors: int) -> Artifact:
-    """Artifacts of a cohort, each as small as can be, linked as those of a real one are."""
-
-    def commit(asset: str, partition: str, inputs: list[Artifact], sources: tuple[SourceRecord, ...] = ()) -> Artifact:
-        records = tuple(
-            InputRecord(each.asset, each.partition, each.input_key, each.data_version, "used")
-            for each in (given.manifest for given in inputs)
-        )
-        with store.staging(None) as builder:
-            builder.write_json("x.json", [asset, partition])
-            manifest = manifest_of(builder, asset, partition, f"{abs(hash((asset, partition))):016x}")
-            artifact = store.commit(builder, replace(manifest, inputs=records, sources=sources))
-        store.point(artifact)
-        return artifact
-
-    of_donors: list[Artifact] = []
-    raws, grids = [], []
-    for number in range(n_donors):
-        donor = f"P{number:03d}"
-        sources = tuple(SourceRecord(f"/data/{donor}/{name}", 1, f"{number:064x}") for name in "abcde")
-        raw = commit("raw_samples", donor, [], sources)
-        grid = commit("spot_grids", donor, [raw])
-        of_donors += [commit("gene_statistics", donor, [raw]), commit("morphology_embeddings/texture", donor, [raw])]
-        raws.append(raw)
-        grids.append(grid)
-    features = commit("cohort/harmony/corrected_features", UNPARTITIONED, [*of_donors, *raws])
-    model = commit("cohort/harmony/aestetik_model", UNPARTITIONED, [features, *grids, *raws])
-    embeddings = commit("cohort/harmony/spot_embeddings", UNPARTITIONED, [model, features, *grids, *raws])
-    return commit(DOMAINS, UNPARTITIONED, [embeddings, features, *grids, *raws])
-
-
-@pytest.mark.slow
-def test_two_hundred_donors_are_told_whole_and_in_seconds(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    root = commit_cohort(store, 200)
-    begin = time.process_time()
-    ancestry = ancestry_of(store, root)
-    told, lines = trail_table(ancestry), list(trail_lines(ancestry))
-    seconds = time.process_time() - begin
-    print(f"200 donors, {len(ancestry.artifacts)} artifacts: {seconds:.2f} s CPU, {len(lines)} lines")
-    assert len(told["artifacts"]) == 200 * 4 + 4 and len(told["raw_files"]) == 1000
-    places = [(each["asset"], each["partition"]) for each in told["artifacts"]]
-    for position, artifact in enumerate(told["artifacts"]):
-        after = set(places[position + 1 :])
-        assert all((record["asset"], record["partition"]) in after for record in artifact["inputs"])
-    assert seconds < 20

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import re
+import tomllib
 from pathlib import Path
 
 import click
@@ -43,6 +45,25 @@ def local(tmp_path: Path, tiny_data: Path) -> Study:
 def test_the_web_server_binds_to_loopback_unless_told_otherwise() -> None:
     (host,) = [option for option in ui_command.params if option.name == "host"]
     assert isinstance(host, click.Option) and host.default == "127.0.0.1"
+
+
+# Dependencies
+
+
+def test_every_dependency_is_locked_with_a_hash_and_installed_by_it() -> None:
+    entries = re.sub(r"\\\n\s*", "", (ROOT / "requirements.lock").read_text()).splitlines()
+    locked = {}
+    for entry in (line for line in entries if line and not line.startswith("#")):
+        matched = re.fullmatch(
+            r"([a-z0-9._-]+)(?:\[[a-z0-9,-]+\])?==\S+(?: ; .+?)?((?: --hash=sha256:[0-9a-f]{64})+)", entry
+        )
+        assert matched, entry
+        locked[matched[1]] = matched[2]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"], *(each for extra in project["optional-dependencies"].values() for each in extra)]
+    names = {re.split(r"[\[<>=; ]", each)[0].lower() for each in asked} - {"stalign"}
+    assert names <= set(locked)
+    assert "--require-hashes -r requirements.lock" in (ROOT / "Makefile").read_text()
 
 
 # Pickle

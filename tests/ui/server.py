@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 START_SECONDS = 300.0
 STOP_SECONDS = 60.0
 
@@ -55,6 +57,26 @@ def serving(study: Path) -> Iterator[Server]:
         yield server
     finally:
         _end_group(process)
+
+
+def processes_of_session(leader: int) -> list[psutil.Process]:
+    """The living processes of a session."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, ProcessLookupError):
+            if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def listening(leader: int) -> list[tuple[str, int]]:
+    """Addresses and ports at which the processes of a session can be reached through a network."""
+    found = []
+    for process in processes_of_session(leader):
+        with suppress(psutil.NoSuchProcess):
+            sockets = process.net_connections("inet")
+            found += [(each.laddr.ip, each.laddr.port) for each in sockets if each.status == psutil.CONN_LISTEN]
+    return found
 
 
 def _free_port() -> int:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import csv
-import os
 import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
-import psutil
 import pytest
 
 from stalign_assets.planning import assets_of_scope
@@ -22,7 +19,7 @@ from stalign_assets.study import Study, open_study
 from stalign_assets.unattended.attempts import UNATTENDED_TAG
 from tests.assets.conftest import run
 from tests.ui.graphql import MATERIALISATIONS, NODES, PARTITIONS, Ask, latest_metadata, launch, wait_for
-from tests.ui.server import STOP_SECONDS, serving
+from tests.ui.server import STOP_SECONDS, listening, processes_of_session, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -86,8 +83,11 @@ def test_the_ui_and_the_command_drive_the_same_study(study: Path, tiny_data: Pat
         assert len(asset["assetMaterializations"]) == 3
 
 
-def test_sigterm_ends_the_server_and_all_it_started(study: Path) -> None:
+def test_the_server_listens_on_loopback_alone_and_sigterm_ends_all_it_started(study: Path) -> None:
     with serving(study) as server:
+        addresses = listening(server.process.pid)
+        assert addresses and {address for address, _ in addresses} == {"127.0.0.1"}
+        assert server.url.endswith(f":{addresses[0][1]}")
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(STOP_SECONDS) == 0
         within(STOP_SECONDS, lambda: processes_of_session(server.process.pid) == [])
@@ -125,13 +125,3 @@ def within(seconds: float, holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.5)
-
-
-def processes_of_session(leader: int) -> list[list[str]]:
-    """Command lines of the living processes of a session."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, ProcessLookupError):
-            if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process.cmdline())
-    return found

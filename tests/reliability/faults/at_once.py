@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
 
 from stalign_assets.recipes.graph import recipes_of
-from stalign_assets.results.tables import query, rebuild_tables
+from stalign_assets.results import tables
+from stalign_assets.results.tables import query
 from tests.reliability.faults.common import no_damage
 from tests.reliability.kill_points import (
     run_and_die,
@@ -36,16 +36,10 @@ def write_tables(folder: Path, seconds: float) -> None:
     place = Place(folder, folder)
     end_at, n_written = time.monotonic() + seconds, 0
     while time.monotonic() < end_at:
-        # Another key each time, so that the file is written anew and not found up to date.
-        text = (folder / "store" / "raw_samples" / DONOR / "current.json").read_text()
-        key = json.loads(text)["input_key"]
-        extra = folder / "store" / "raw_samples" / DONOR / f"{key}.damaged-{os.getpid():08d}"
-        extra.mkdir(exist_ok=True)
         study = place.study
-        from stalign_assets.results import tables
-
+        # Another key each time, so that the file is written anew and not found up to date.
         tables.TABLES_VERSION = os.getpid() * 1000 + n_written  # type: ignore[misc]
-        assert not rebuild_tables(study, recipes_of(study.settings)).reused
+        assert not tables.rebuild_tables(study, recipes_of(study.settings)).reused
         n_written += 1
     assert n_written > 1
 

@@ -16,7 +16,7 @@ from tests.reliability.place import DONOR, Place, carry_out, make
 def servers_killed(place: Place) -> None:
     """Web server, daemon, code server and the run's own process die together, while a run is at work."""
     from tests.ui.graphql import launch
-    from tests.ui.server import serving
+    from tests.ui.server import processes_of_session, serving
 
     asset = "morphology_embeddings/texture"
     place.forget(asset, DONOR)
@@ -27,6 +27,10 @@ def servers_killed(place: Place) -> None:
             while not instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_START):
                 assert time.monotonic() < deadline, "no step began"
                 time.sleep(0.02)
+            assert instance.event_log_storage.get_concurrency_info("gpu").active_run_ids == {run_id}
+            doomed = [" ".join(process.cmdline()) for process in processes_of_session(server.process.pid)]
+            for part in ("dagster_webserver", "dagster._daemon", "dagster api grpc", "multiprocessing.spawn"):
+                assert any(part in line for line in doomed), (part, doomed)
             os.killpg(server.process.pid, signal.SIGKILL)
             server.process.wait()
             time.sleep(1)
