@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from stalign_assets.differences import differences
 from stalign_assets.recipes.drift import BASIS_DRIFT
@@ -13,12 +13,17 @@ from stalign_assets.recipes.samples import RAW
 from stalign_assets.study import Study
 from stalign_assets.wanted import MissingInputError, Wanted, wanted
 from stalign_core.errors import ArtifactError, StalignError
+from stalign_core.progress import Progress, silent
 from stalign_core.store import Artifact
 from stalign_core.store.fingerprints import UnknownFileError
 from stalign_core.store.refusals import Refusal, refusal_of
 from stalign_core.store.store import UNPARTITIONED
 
 State = Literal["up to date", "changed", "missing", "damaged", "refused", "waiting", "fault"]
+
+
+_FOR: Final = "for "
+"""How the reason of an asset begins that waits for another of the same plan."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,11 @@ class PlannedStep:
     def has_work(self) -> bool:
         """Whether a run would do more than look."""
         return self.state != "up to date"
+
+    @property
+    def waits_for_another(self) -> bool:
+        """Whether the only thing known is that something it is made from has work."""
+        return self.state == "waiting" and self.reason.startswith(_FOR)
 
 
 def plan(study: Study, recipes: Mapping[str, Recipe], assets: Iterable[str], partition: str) -> list[PlannedStep]:
@@ -76,7 +86,7 @@ def _plan(
             upstream = [steps[declared.asset] for declared in recipe.inputs if declared.asset in steps]
             busy = [step.asset for step in upstream if step.has_work]
             if busy:
-                steps[asset] = PlannedStep(asset, partition, "waiting", f"for {busy[0]}")
+                steps[asset] = PlannedStep(asset, partition, "waiting", _FOR + busy[0])
             else:
                 steps[asset] = state_of(study, recipes, recipe, partition)
     return list(steps.values())
@@ -192,10 +202,17 @@ def _compared(want: Wanted, code_version: int, current: Artifact | None, refusal
     return "up to date", ""
 
 
-def plan_study(study: Study, recipes: Mapping[str, Recipe]) -> dict[str, list[PlannedStep]]:
+def plan_study(
+    study: Study, recipes: Mapping[str, Recipe], progress: Progress = silent
+) -> dict[str, list[PlannedStep]]:
     """Plans of each donor, under ``donor <name>``, and of the cohort, under ``cohort``."""
     variants = tuple(study.settings.variants)
     own = assets_of_scope(recipes, "samples", variants) + assets_of_scope(recipes, "donor", variants)
-    plans = {f"donor {donor}": plan(study, recipes, own, donor) for donor in study.cohort.donors}
+    donors = study.cohort.donors
+    plans = {}
+    for done, donor in enumerate(donors):
+        progress(f"looking at donor {donor}", done, len(donors) + 1)
+        plans[f"donor {donor}"] = plan(study, recipes, own, donor)
+    progress("looking at the cohort", len(donors), len(donors) + 1)
     plans["cohort"] = plan(study, recipes, assets_of_scope(recipes, "cohort", variants), UNPARTITIONED)
     return plans

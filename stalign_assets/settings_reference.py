@@ -14,7 +14,7 @@ _HEAD: Final = """# Settings of study.toml
 
 `stalign init` writes every setting with its default and what it means; this page lists the same. An unknown key, a
 wrong type or an impossible value is refused with a line that names it. A changed setting recomputes what depends on it,
-and nothing else.
+and nothing else. The file has most sections already: change their lines, for no section may stand there twice.
 """
 _NAMED: Final[Mapping[str, Any]] = {
     "encoders.NAME": EncoderSettings(),

@@ -12,6 +12,7 @@ from stalign_core.images.facts import is_zarr_group
 from stalign_core.naming import NAME_RULE, is_safe_name
 from stalign_core.readers.csv_table import CsvRow, read_csv_table
 from stalign_core.readers.layout import locate_section
+from stalign_core.wording import meant
 
 PATH = "path"
 IMAGE = "image"
@@ -89,6 +90,13 @@ class Cohort:
     def retired_donors(self) -> tuple[str, ...]:
         """Donors of which every sample is retired, sorted."""
         return tuple(sorted({sample.donor for sample in self.retired} - set(self.donors)))
+
+    @property
+    def unread_columns(self) -> tuple[str, ...]:
+        """The sheet's columns that nothing reads; one that resembles another's name is followed by that in brackets."""
+        names = self.samples[0].extra if self.samples else ()
+        resembled = ((name, meant(name, (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS))) for name in names)
+        return tuple(f"{name} ({other}?)" if other else name for name, other in resembled)
 
     def samples_of(self, donor: str) -> tuple[Sample, ...]:
         """The donor's samples in the order of the sheet; empty for a donor that it does not name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-NAME_RULE: Final = "[A-Za-z0-9][A-Za-z0-9_.-]{0,63} without '..'"
+NAME_RULE: Final = "up to 64 letters of A to Z, digits and _ . -, the first a letter or digit, without '..'"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stalign_core.errors import ArtifactError, InputDataError, StalignError
+from stalign_core.progress import Progress, silent
 from stalign_core.store.fingerprints import ForgetfulFingerprints
 from stalign_core.store.manifest import data_version_of
 
@@ -52,9 +53,9 @@ class Verification:
 def verify(
     study: Study,
     recipes: Mapping[str, Recipe],
-    artifacts: Iterable[Artifact],
+    artifacts: Sequence[Artifact],
     faults: Iterable[str] = (),
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Progress = silent,
 ) -> Verification:
     """Hash every file of `artifacts` and every raw file that they were made from; nothing remembered is trusted.
 
@@ -63,18 +64,18 @@ def verify(
     faults
         Mismatches that are known already.
     progress
-        Told the name of each artifact whose files are hashed.
+        Told the artifact, then the raw file, that is hashed.
     """
     done = Verification(mismatches=list(faults))
     sources: dict[tuple[str, str], tuple[SourceRecord, str]] = {}
-    for artifact in artifacts:
-        progress(artifact.name)
+    for n_before, artifact in enumerate(artifacts):
+        progress(f"hashing {artifact.name}", n_before, len(artifacts))
         _verify_artifact(artifact, done)
         for record in artifact.manifest.sources:
             sources[record.path, record.sha256] = (record, artifact.manifest.partition)
     fingerprints = ForgetfulFingerprints()
-    for record, donor in sources.values():
-        progress(record.path)
+    for n_before, (record, donor) in enumerate(sources.values()):
+        progress(f"hashing {Path(record.path).name}", n_before, len(sources))
         _verify_source(study, recipes, record, donor, fingerprints, done)
     return done
 

@@ -35,6 +35,7 @@ def command(
     from stalign_assets.audit.staleness import changes_since, stale_steps
     from stalign_assets.audit.trail import trail_lines, trail_table
     from stalign_assets.audit.verification import verify
+    from stalign_assets.cli.console import StepConsole
     from stalign_assets.recipes.graph import recipes_of
     from stalign_assets.study import open_study
     from stalign_core.errors import StudyError
@@ -67,7 +68,8 @@ def command(
         _say(_stale_lines(steps, known=told["asset"] in recipes), as_json)
     is_whole = True
     if verifying:
-        done = verify(opened, recipes, artifacts, faults)
+        with StepConsole() as console:
+            done = verify(opened, recipes, artifacts, faults, console.step_progress)
         told["verified"], is_whole = done.to_dict(), not done.mismatches
         _say(done.lines(), as_json)
     if as_json:

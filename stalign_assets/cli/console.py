@@ -10,13 +10,13 @@ import click
 from rich.console import Console as RichConsole
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
 )
+from rich.text import Text
 
 from stalign_assets.reporting import WARNING, StepEnd
 from stalign_core.store.store import UNPARTITIONED
@@ -25,6 +25,19 @@ from stalign_core.store.store import UNPARTITIONED
 def quiet_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """The option ``--quiet`` of a command that shows progress."""
     return click.option("--quiet", "-q", is_flag=True, help="Print errors and warnings only.")(command)
+
+
+class _Times(ProgressColumn):
+    """How much of a counted step is done, how long it has taken, and about how long it will take."""
+
+    def render(self, task: Task) -> Text:
+        """Such as ``3 of 12, 40 s, about 2 min left``; of a step that counts nothing, the time it has taken."""
+        words = [_span(task.elapsed or 0.0)]
+        if task.total is not None:
+            words.insert(0, f"{task.completed:.0f} of {task.total:.0f}")
+            if task.time_remaining is not None:
+                words.append(f"about {_span(task.time_remaining)} left")
+        return Text(", ".join(words))
 
 
 class StepConsole:
@@ -41,10 +54,7 @@ class StepConsole:
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(compact=True),
+            _Times(),
             console=self.console,
             transient=True,
             disable=quiet or not self.console.is_terminal,
@@ -94,6 +104,13 @@ class StepConsole:
     def _print(self, text: str) -> None:
         if not self._quiet:
             self._progress.print(text)
+
+
+def _span(seconds: float) -> str:
+    """A time in the unit that suits it: ``40 s``, ``3 min``, ``2.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _place(asset: str, partition: str) -> str:

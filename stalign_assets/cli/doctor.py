@@ -23,10 +23,14 @@ def command(study: Path, repair: bool, as_json: bool) -> int:
 
     Exit codes: 0 nothing is wrong, or all of it was repaired; 1 something is left; 2 STUDY cannot be opened.
     """
+    from stalign_assets.cli.console import StepConsole
     from stalign_assets.doctor.examination import examine
     from stalign_assets.study import open_study
 
-    told = list(examine(open_study(study), repair=repair))
+    opened = open_study(study)
+    with StepConsole() as console:
+        console.step_started("looking through the study", "")
+        told = list(examine(opened, repair=repair))
     n_left = sum(each.outcome != "repaired" for each in told)
     if as_json:
         click.echo(json.dumps({"left": n_left, "findings": [each.to_dict() for each in told]}, indent=1))

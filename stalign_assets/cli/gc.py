@@ -24,12 +24,14 @@ def command(study: Path, dry_run: bool, keep_days: int, as_json: bool) -> None:
 
     The artifacts in force and all that they were made from stay, so the next run computes nothing anew.
     """
+    from stalign_assets.cli.console import StepConsole
     from stalign_assets.garbage import collect_garbage
     from stalign_assets.runs import open_instance
     from stalign_assets.study import open_study
 
     opened = open_study(study)
-    with open_instance(opened) as instance:
+    with StepConsole() as console, open_instance(opened) as instance:
+        console.step_started("looking through the store", "")
         collected = collect_garbage(opened, instance, keep_days=keep_days, dry_run=dry_run)
     if as_json:
         click.echo(json.dumps(collected.to_dict(), indent=1))

@@ -13,14 +13,18 @@ import click
     "--samples",
     required=True,
     type=click.Path(path_type=Path),
-    help="Sample sheet: sample,donor,path[,image,annotation].",
+    help="Sample sheet: a CSV with sample,donor,path[,image,annotation,bin,table,condition,retired].",
 )
 def command(study: Path, samples: Path) -> None:
     """Make the folder STUDY: settings with every default written out, the checked sample sheet, Dagster's home."""
     from stalign_assets.new_study import create_study
+    from stalign_core.wording import counted
 
     created = create_study(study, samples)
     cohort = created.cohort
-    click.echo(f"{study}: {len(cohort.samples)} samples of {len(cohort.donors)} donors ({', '.join(cohort.donors)})")
+    held = f"{counted(len(cohort.samples), 'sample')} of {counted(len(cohort.donors), 'donor')}"
+    click.echo(f"{study}: {held} ({', '.join(cohort.donors)})")
+    if cohort.unread_columns:
+        click.echo(f"columns that are kept, but not read: {', '.join(cohort.unread_columns)}")
     click.echo(f"settings: {created.folder / 'study.toml'}")
     click.echo(f"next: stalign run {study}")

@@ -19,6 +19,7 @@ from stalign_core.files import replace_file
 from stalign_core.progress import Progress, silent
 from stalign_core.reports import Section, html_page, html_table, picture, words
 from stalign_core.store.store import UNPARTITIONED
+from stalign_core.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -107,11 +108,11 @@ class _Report:
 
     def page(self, donor: str = "") -> str:
         """The text of the cohort's page, or of a donor's."""
-        title = f"Donor {donor}" if donor else f"Cohort of {_counted(len(self.source.donors))}"
+        title = f"Donor {donor}" if donor else f"Cohort of {counted(len(self.source.donors), 'donor')}"
         manifest = self.source.domains.manifest
         lead = (
             f"Domains of variant '{self.variant}' ({len(self.colors)} domains, joint over "
-            f"{_counted(len(self.source.donors))}), made {manifest.created[:16].replace('T', ' ')} UTC."
+            f"{counted(len(self.source.donors), 'donor')}), made {manifest.created[:16].replace('T', ' ')} UTC."
         )
         sections = [
             self._samples(donor),
@@ -315,10 +316,6 @@ def _programs_told(programs: pd.DataFrame) -> list[str]:
         f"Tested within each donor, {conserved} markers are conserved, {shared} shared by some donors, and {specific} "
         "specific to one; the programs are a CSV."
     ]
-
-
-def _counted(n_donors: int) -> str:
-    return "1 donor" if n_donors == 1 else f"{n_donors} donors"
 
 
 def _suffix(donor: str) -> str:

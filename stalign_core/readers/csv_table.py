@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from typing import Final
 
 from stalign_core.errors import StalignError
+
+_OTHER_SEPARATORS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
+"""What spreadsheets write between cells instead of commas."""
 
 
 @dataclass(frozen=True)
@@ -97,4 +101,15 @@ def _check_header(header: list[str], required: Sequence[str], where: str, error:
             where,
             f"misses the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}",
             expected=f"a comma-separated header with {','.join(required)}; it is: {','.join(header)}",
+            remedy=_remedy_of_header(header, required),
         )
+
+
+def _remedy_of_header(header: list[str], required: Sequence[str]) -> str:
+    """What to do where another separator, or capitals, hide the columns that are needed."""
+    for separator, name in _OTHER_SEPARATORS.items():
+        if len(header) == 1 and separator in header[0]:
+            return f"its cells are separated by {name}: save it as CSV with commas"
+    if set(required) <= {column.lower() for column in header}:
+        return "write the names of columns in lower case"
+    return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from stalign_core.aestetik.settings import REFERENCE_VALUES, AestetikSettings
 from stalign_core.errors import SettingsError
+from stalign_core.wording import meant
 
 _LONGEST_SHOWN: Final = 80
 
@@ -26,13 +28,13 @@ _EXPECTED: Final = {
 """What was expected where pydantic found an error of this kind; of other kinds its own words tell."""
 
 
-def settings_error(where: str, error: ValidationError) -> SettingsError:
-    """The first fault that pydantic found, and how many more there are."""
+def settings_error(where: str, error: ValidationError, known: Mapping[str, Any]) -> SettingsError:
+    """The first fault that pydantic found, and how many more there are; `known` are all settings, nested."""
     first = error.errors()[0]
     setting = f"{where}, " + ".".join(str(part) for part in first["loc"])
     more = f"(and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        return unknown_setting(setting, more)
+        return unknown_setting(setting, _names_beside(first["loc"], known), more)
     problem = "is missing" if first["type"] == "missing" else f"is {shown(first['input'])}"
     return SettingsError(setting, problem, expected=_expected(first["type"], first["msg"]), remedy=more)
 
@@ -50,7 +52,7 @@ def aestetik_from_table(section: str, table: Any) -> AestetikSettings:
     known = {field.name for field in fields(AestetikSettings)}
     for name in table:
         if name not in known:
-            raise unknown_setting(f"{section}.{name}")
+            raise unknown_setting(f"{section}.{name}", known)
     given = {**REFERENCE_VALUES, **table} if table.get("preset") == "reference" else table
     try:
         return AestetikSettings(**given)
@@ -59,9 +61,19 @@ def aestetik_from_table(section: str, table: Any) -> AestetikSettings:
         raise SettingsError(where, error.problem, expected=error.expected, remedy=error.remedy) from None
 
 
-def unknown_setting(where: str, more: str = "") -> SettingsError:
-    """There is no setting of this name."""
-    return SettingsError(where, "is not a setting", remedy=f"remove it or correct its spelling {more}".strip())
+def unknown_setting(where: str, known: Iterable[str], more: str = "") -> SettingsError:
+    """There is no setting of this name; `known` are those of its section."""
+    likely = meant(where.rpartition(".")[2].rpartition(" ")[2], known)
+    hint = f"; did you mean {likely}?" if likely else ""
+    return SettingsError(where, "is not a setting", remedy=f"remove it or correct its spelling{hint} {more}".strip())
+
+
+def _names_beside(place: Sequence[str | int], known: Mapping[str, Any]) -> list[str]:
+    """Names of the section that a setting stands in; a section of a user's own name is like the others beside it."""
+    section: Any = known
+    for part in place[:-1]:
+        section = section.get(part, next(iter(section.values()), {})) if isinstance(section, Mapping) else {}
+    return list(section) if isinstance(section, Mapping) else []
 
 
 def shown(value: Any) -> str:

@@ -32,7 +32,7 @@ def parse_settings(table: dict[str, Any], where: str = "settings") -> Settings:
     try:
         return Settings.model_validate(table)
     except ValidationError as error:
-        raise settings_error(where, error) from None
+        raise settings_error(where, error, Settings().model_dump()) from None
     except SettingsError as error:
         raise SettingsError(
             f"{where}, {error.where}", error.problem, expected=error.expected, remedy=error.remedy
@@ -54,7 +54,14 @@ def read_settings(path: Path) -> Settings:
     except UnicodeDecodeError as error:
         raise SettingsError(str(path), f"is not UTF-8 text ({error.reason})") from None
     except (ValueError, RecursionError) as error:  # besides its own errors, numbers and nesting beyond Python's limits
-        raise SettingsError(str(path), f"is not valid TOML ({error})") from None
+        raise SettingsError(str(path), f"is not valid TOML ({error})", remedy=_remedy_of(str(error))) from None
     except OSError as error:
         raise SettingsError(str(path), f"cannot be read ({error.strerror})") from None
     return parse_settings(table, where=str(path))
+
+
+def _remedy_of(fault: str) -> str:
+    """What to do about a section or a setting that was added a second time, as one copied from a page is."""
+    if fault.startswith(("Cannot declare", "Cannot overwrite")):
+        return "it stands in the file already: change it there instead of adding it again"
+    return ""

@@ -19,7 +19,7 @@ class DomainSettings(Section):
     n_domains: PositiveInt | Literal["annotation"] | dict[str, PositiveInt] = Field(
         "annotation",
         description="K; or 'annotation', the number of labels in the scope; or a table of K per donor, "
-        "'cohort' naming the cohort's",
+        "'cohort' naming the cohort's; 'stalign run STUDY --n-domains auto' chooses it and writes it here",
     )
     clusterer: Clusterer = Field("tied", description="what names the domains: kmeans or tied Gaussian mixture")
     refine: bool = Field(True, description="majority vote over the nearest spots of the same sample")
@@ -41,6 +41,9 @@ class DomainSettings(Section):
                 "domains.n_domains",
                 f"is {shown(value)}",
                 expected="a whole number above 0, 'annotation', or a table of such per donor",
+                remedy="'stalign run STUDY --n-domains auto' chooses the number and writes it here"
+                if value == "auto"
+                else "",
             ) from None
 
 

@@ -343,6 +343,14 @@ def test_init_leaves_an_existing_study_as_it_is(place: Place) -> None:
     assert {path.name: path.read_bytes() for path in place.study.iterdir() if path.is_file()} == before
 
 
+def test_init_names_the_columns_that_nothing_reads(place: Place, capsys: Print) -> None:
+    sheet = place.data / "two_donors.csv"
+    sheet.write_text(sheet.read_text().replace("annotation", "anotation"))
+    made = stalign(capsys, "init", place.data / "new", "--samples", sheet)
+    assert made.code == 0
+    assert "columns that are kept, but not read: anotation (annotation?)" in made.out
+
+
 def test_init_refuses_a_bad_sheet_and_a_bad_place_and_makes_nothing(place: Place, capsys: Print) -> None:
     sheet = place.data / "two_donors.csv"
     (place.data / "file").write_text("")

@@ -97,6 +97,27 @@ def test_a_malformed_sheet_is_refused_where_the_fault_stands(
     assert caught.value.problem.startswith(problem)
 
 
+@pytest.mark.parametrize(
+    ("header", "remedy"),
+    [
+        ("sample;donor;path", "its cells are separated by semicolons: save it as CSV with commas"),
+        ("sample\tdonor\tpath", "its cells are separated by tabs: save it as CSV with commas"),
+        ("Sample,Donor,Path", "write the names of columns in lower case"),
+        ("sample,donor", ""),
+    ],
+)
+def test_a_header_that_a_spreadsheet_wrote_otherwise_says_what_to_do(study: Path, header: str, remedy: str) -> None:
+    (study / "samples.csv").write_text(f"{header}\n")
+    with pytest.raises(SampleSheetError) as caught:
+        read_sample_sheet(study / "samples.csv")
+    assert caught.value.remedy == remedy
+
+
+def test_columns_that_nothing_reads_are_named_with_what_they_resemble(study: Path) -> None:
+    sheet = write_sheet(study / "samples.csv", [row(age="61", imgae="slide.png", condition="treated")])
+    assert read_sample_sheet(sheet).unread_columns == ("age", "imgae (image?)")
+
+
 def test_a_missing_sheet_and_a_folder_are_refused(study: Path) -> None:
     with pytest.raises(SampleSheetError, match=r"none\.csv: does not exist"):
         read_sample_sheet(study / "none.csv")

@@ -133,7 +133,7 @@ def test_settings_survive_json_which_a_run_keeps_them_as() -> None:
         ("[variants.a]\nrepresentation = 'm'", "variants.a.representation", "'m' is not a repr", "one of pca"),
         ("[variants.a.aestetik]\nwindow = 4", "variants.a.aestetik.window", "is 4", "an odd number from 1 to 9"),
         ("[variants.a.aestetik]\nwindw = 4", "variants.a.aestetik.windw", "is not a setting", ""),
-        ("[variants.'a/b']", "variants.a/b", "is not a safe name", "[A-Za-z0-9]"),
+        ("[variants.'a/b']", "variants.a/b", "is not a safe name", "up to 64 letters"),
         ("variants = {}", "variants", "is empty", "one or more"),
         ("[representations.m]", "representations.m.obsm", "is missing", "a value"),
         ("[representations.pca]\nobsm = 'X'", "representations.pca", "takes a built-in name", ""),
@@ -168,6 +168,26 @@ def test_a_k_that_no_clustering_can_have_is_one_line(tmp_path: Path, k: str) -> 
     assert error.expected == "a whole number above 0, 'annotation', or a table of such per donor"
 
 
+@pytest.mark.parametrize(
+    ("text", "likely"),
+    [
+        ("sed = 1", "seed"),
+        ("[expresion]", "expression"),
+        ("[expression]\nn_top_gene = 1", "n_top_genes"),
+        ("[aestetik]\nwindw = 3", "window"),
+        ("[variants.mine]\ncorection = 'harmony'", "correction"),
+        ("[correction.harmony]\ntheta = 1.0\ncolour = 1", ""),
+    ],
+)
+def test_a_misspelt_setting_is_told_what_it_may_have_meant(tmp_path: Path, text: str, likely: str) -> None:
+    hint = f"; did you mean {likely}?" if likely else ""
+    assert fault_of(tmp_path, text).remedy == f"remove it or correct its spelling{hint}"
+
+
+def test_auto_is_no_value_but_an_option_of_run(tmp_path: Path) -> None:
+    assert "--n-domains auto" in fault_of(tmp_path, "[domains]\nn_domains = 'auto'").remedy
+
+
 def test_the_first_fault_says_how_many_more_there_are(tmp_path: Path) -> None:
     error = fault_of(tmp_path, "seed = -1\n[input]\nmin_spots = 0\nmin_genes = 0")
     assert error.line.endswith("(and 2 more)")
@@ -178,6 +198,8 @@ def test_a_file_that_is_none_or_no_toml_is_refused(tmp_path: Path) -> None:
         read_settings(tmp_path / "study.toml")
     assert "is not valid TOML" in fault_of(tmp_path, "[input").problem
     assert "at line 2" in fault_of(tmp_path, "seed = 1\nseed = 2\n").problem
+    again = fault_of(tmp_path, "[downstream]\nfdr = 0.1\n[input]\n[downstream]\nnetwork = 'p.csv'\n")
+    assert again.remedy == "it stands in the file already: change it there instead of adding it again"
     (tmp_path / "study.toml").write_bytes(b"seed = 1 # \xe9")
     with pytest.raises(SettingsError, match="is not UTF-8 text"):
         read_settings(tmp_path / "study.toml")

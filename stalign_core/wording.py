@@ -1,0 +1,20 @@
+"""Words that messages share: counted things, and what a misspelt name may have meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Final
+
+_ALIKE: Final = 0.8
+"""Of difflib's ratio: one letter of five may be wrong, or two may have changed places."""
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 donor``, ``3 donors``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """The known name that a misspelt one resembles most; empty where it resembles none."""
+    return next(iter(get_close_matches(name.lower(), known, n=1, cutoff=_ALIKE)), "")
