@@ -1,4 +1,4 @@
-"""The audit of a cohort of 200 donors: told whole, verified, and compared with what a run would make, in seconds.
+"""A cohort of 200 donors in seconds: audited whole, verified, compared with what a run would make, looked at by itself.
 
 The study is a real one but for what its assets hold: each writes a line instead of computing.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -19,7 +20,12 @@ from stalign_assets.planning import with_upstream
 from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.recipes.recipe import Task
 from stalign_assets.results.tables import query, rebuild_tables
+from stalign_assets.runs import open_instance
 from stalign_assets.study import Study, open_study
+from stalign_assets.unattended.attempts import Wish
+from stalign_assets.unattended.new_samples import Look, look_at_donors
+from stalign_assets.unattended.reintegration import decide_integration
+from stalign_assets.unattended.watched import watched
 from stalign_core.settings import parse_settings
 from stalign_core.store.store import UNPARTITIONED
 from tests.assets.bad_inputs import stalign
@@ -68,6 +74,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows.append(f"P{number:03d}_S1,P{number:03d},{number:03d}.h5ad")
     (folder / "samples.csv").write_text("\n".join(rows) + "\n")
     settings = {**TINY_SETTINGS, "domains": {"n_domains": 3}, "variants": {"harmony": {"correction": "harmony"}}}
+    settings["automation"] = {"donor_scope": False}
     study = create_study(folder / "study", folder / "samples.csv", parse_settings(settings))
     materialise_all(study)
     return study.folder
@@ -128,3 +135,16 @@ def test_one_changed_file_among_all_is_found_and_named(large: Path, capsys: pyte
     assert stale[DOMAINS, UNPARTITIONED]["state"] == "waiting"
     mismatches = sorted(told["verified"]["mismatches"])  # type: ignore[index]
     assert len(mismatches) == 2 and str(raw) in mismatches[0] and str(altered) in mismatches[1]
+
+
+def test_an_unattended_look_at_all_donors_is_over_long_before_a_tick_is_cut_off(large: Path) -> None:
+    """Dagster gives a tick a minute."""
+    study = watched(open_study(large))
+    with open_instance(study) as instance:
+        begin = time.process_time()
+        look = look_at_donors(study, instance, (), {}, datetime.now(UTC))
+        decided = decide_integration(study, instance, ())
+        seconds = time.process_time() - begin
+    assert look == Look()
+    assert isinstance(decided, Wish) and "cohort/harmony/metrics" in decided.assets
+    assert seconds < MOST_SECONDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -13,6 +14,7 @@ from stalign_assets.unattended.attempts import STATE_TAG, unfinished_runs
 from stalign_assets.unattended.new_samples import Look, look_at_donors
 from stalign_assets.unattended.watched import watched
 from stalign_core.readers import read_sample
+from stalign_core.store import Artifact
 from stalign_core.store.refusals import refusal_of
 from tests.assets import bad_inputs as bad
 from tests.automation.conftest import Unattended
@@ -106,18 +108,30 @@ def test_a_new_section_of_a_known_donor_costs_only_itself(
     unattended: Unattended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
+    stored: list[str] = []
+    stored_anndata = Artifact.anndata
 
     def counting(sample, *arguments, **words):
         read.append(sample.sample)
         return read_sample(sample, *arguments, **words)
 
+    def noting(artifact: Artifact, name: str):
+        stored.append(name)
+        return stored_anndata(artifact, name)
+
     monkeypatch.setattr("stalign_core.readers.read_sample", counting)
+    monkeypatch.setattr(Artifact, "anndata", noting)
+    before = {asset: unattended.current(asset, "P02").manifest.files for asset in OWN}
     unattended.add_third(donor="P02")
     assert unattended.settle() == ["P02"]
     assert read == ["P03_S1"]
+    # The check of what was stored looks at both sections; genes are counted in the new one alone.
+    assert Counter(stored) == {"P02_S1.counts.h5ad": 1, "P03_S1.counts.h5ad": 2}
     for asset in OWN:
         manifest = unattended.current(asset, "P02").manifest
         assert (manifest.summary["parts_reused"], sorted(manifest.parts)) == (1, ["P02_S1", "P03_S1"]), asset
+        of_old = manifest.parts["P02_S1"].files
+        assert of_old and all(manifest.files[name] == before[asset][name] for name in of_old), asset
 
 
 # What failed, and what comes back
