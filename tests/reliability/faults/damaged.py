@@ -25,6 +25,7 @@ DAMAGES: Final[dict[str, Callable[[bytes, bytes], bytes]]] = {
 def damaged_artifact(place: Place, asset: str, damage: str) -> None:
     partition = partition_of(place.study, asset)
     path, other = place.file_of(asset, partition), place.file_of("raw_samples", "P02", ".parquet")
+    name = path.relative_to(place.current(asset, partition).folder.path)
     rewrite(path, DAMAGES[damage](path.read_bytes(), other.read_bytes()))
     with pytest.raises(ArtifactError, match="stalign run"):
         place.current(asset, partition).verify()
@@ -32,7 +33,7 @@ def damaged_artifact(place: Place, asset: str, damage: str) -> None:
     assert carry_out(make, place.folder, asset, partition) == 0
     place.assert_converged(asset, partition)
     (aside,) = place.study.store.set_aside()
-    assert (Path(aside.path) / path.name).read_bytes() == broken
+    assert (Path(aside.path) / name).read_bytes() == broken
 
 
 def damaged_manifest(place: Place, asset: str, damage: str) -> None:
