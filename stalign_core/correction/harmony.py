@@ -191,7 +191,18 @@ def _run(features: Features, codes: NDArray[np.int64], settings: CorrectionSetti
         max_iter_harmony=settings.harmony.max_iterations,
         verbose=False,
         random_state=seed,
+        ncores=_allowed_threads(),
     )
+
+
+def _allowed_threads() -> int:
+    """As many threads as BLAS may use in this process, or 0, harmonypy's choice, where that cannot be told.
+
+    harmonypy has threads of its own, one per core unless told otherwise, which no limit set for BLAS or OpenMP binds.
+    """
+    from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
+
+    return min((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=0)
 
 
 def _spots_first(matrix: Any, n_rows: int) -> Matrix:

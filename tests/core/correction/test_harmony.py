@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -25,6 +27,26 @@ def test_result_is_that_of_harmonypy_called_plainly(theta: float) -> None:
     )
     result = correct(features, batches, settings_of(theta), 5)
     np.testing.assert_array_equal(result.features, plain.Z_corr.astype(np.float32))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_harmonypy_keeps_to_the_threads_that_the_process_may_use(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    import harmonypy
+    from threadpoolctl import threadpool_limits
+
+    features, batches, _ = shifted_batches()
+    free = correct(features, batches, settings_of(), 0)
+    run, given = harmonypy.run_harmony, []
+
+    def watched(*arguments: Any, **words: Any) -> Any:
+        given.append(words["ncores"])
+        return run(*arguments, **words)
+
+    monkeypatch.setattr(harmonypy, "run_harmony", watched)
+    with threadpool_limits(limits=threads):
+        limited = correct(features, batches, settings_of(), 0)
+    assert given == [threads]
+    np.testing.assert_array_equal(limited.features, free.features)
 
 
 @pytest.mark.parametrize("theta", [0.0, 2.0, 8.0])

@@ -19,7 +19,7 @@ from stalign_core.expression.basis import (
 from stalign_core.expression.gene_statistics import gene_histogram
 from stalign_core.expression.panel import select_panel
 
-from .sections import Sections, concatenated, dlpfc_sections, simulated_sections
+from .sections import Sections, concatenated, dlpfc_sections, her2st_sections, simulated_sections
 
 N_COMPONENTS = 8
 
@@ -89,6 +89,24 @@ def test_streamed_components_equal_scanpy_on_dlpfc(scaling: Scaling, real_data: 
     histograms = {sample: gene_histogram(*section) for sample, section in sections.items()}
     panel = select_panel(histograms, 500, 10).genes.tolist()
     assert_equals_scanpy(basis_of(sections, panel, scaling, 20), sections, panel, scaling)
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+@pytest.mark.parametrize("scaling", ["cohort", "sample"])
+def test_components_merged_from_four_real_donors_equal_scanpy(
+    scaling: Scaling, real_data: Callable[[str], Path]
+) -> None:
+    sections = her2st_sections(real_data("her2st_abcd"))
+    panel = select_panel({sample: gene_histogram(*section) for sample, section in sections.items()}, 500, 10)
+    merged = ExpressionMoments.empty(panel.genes.tolist(), 1e4, scaling)
+    for donor in ("A", "B", "C", "D"):
+        own = ExpressionMoments.empty(panel.genes.tolist(), 1e4, scaling)
+        for sample, section in sections.items():
+            if sample.startswith(donor):
+                own.add_sample(sample, *section)
+        merged.merge(own)
+    assert_equals_scanpy(fit_expression_basis(merged, 20), sections, panel.genes.tolist(), scaling)
 
 
 def test_clipping_at_ten_deviations_is_exercised() -> None:

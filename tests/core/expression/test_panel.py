@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,17 +20,29 @@ def panel_of(sections: Sections, n_top_genes: int, min_spots_per_gene: int = 10)
     return select_panel(histograms, n_top_genes, min_spots_per_gene)
 
 
-def assert_equals_scanpy(panel: GenePanel, sections: Sections, n_top_genes: int) -> None:
+def scanpy_genes(sections: Sections, n_top_genes: int) -> Any:
+    """The shared genes as scanpy ranks them, AnnData."""
     import scanpy
 
     joined = concatenated(sections)
     scanpy.pp.filter_genes(joined, min_cells=10)
     scanpy.pp.highly_variable_genes(joined, flavor="seurat_v3", batch_key="sample", n_top_genes=n_top_genes)
-    ranked = joined.var.sort_values(
+    return joined
+
+
+def scanpy_panel(sections: Sections, n_top_genes: int) -> list[str]:
+    """The highly variable genes, best first."""
+    ranked = scanpy_genes(sections, n_top_genes).var.sort_values(
         ["highly_variable_rank", "highly_variable_nbatches"], ascending=[True, False], na_position="last"
     )
+    panel: list[str] = ranked.index[:n_top_genes].tolist()
+    return panel
+
+
+def assert_equals_scanpy(panel: GenePanel, sections: Sections, n_top_genes: int) -> None:
+    joined = scanpy_genes(sections, n_top_genes)
     assert set(panel.genes) == set(joined.var_names[joined.var["highly_variable"]])
-    assert panel.genes.tolist() == ranked.index[:n_top_genes].tolist()
+    assert panel.genes.tolist() == scanpy_panel(sections, n_top_genes)
     chosen = joined.var.loc[panel.genes]
     np.testing.assert_array_equal(panel.table["median_rank"], chosen["highly_variable_rank"])
     np.testing.assert_array_equal(panel.table["n_samples"], chosen["highly_variable_nbatches"])
