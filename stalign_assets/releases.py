@@ -30,12 +30,17 @@ def pin(study: Study, name: str, variants: tuple[str, ...] = ()) -> Release:
     Raises
     ------
     StudyError
-        If a variant that is named, or every one, is not up to date, or the name is taken.
+        If a variant that is named is unknown, or it or every one is not up to date, or the name is taken.
     ArtifactError
         If an artifact is damaged.
     """
     check_new_name(study.store, name)
     freshness = Freshness(study, recipes_of(study.settings))
+    unknown = [each for each in variants if each not in study.settings.variants]
+    if unknown:
+        raise StudyError(
+            f"variant '{unknown[0]}'", "is none of the study's", expected="one of " + ", ".join(study.settings.variants)
+        )
     chosen = variants or tuple(study.settings.variants)
     fresh = [each for each in chosen if freshness.holds(f"cohort/{each}/domain_correspondence", UNPARTITIONED)]
     stale = [each for each in chosen if each not in fresh]

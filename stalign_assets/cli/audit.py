@@ -39,6 +39,7 @@ def command(
     from stalign_assets.recipes.graph import recipes_of
     from stalign_assets.study import open_study
     from stalign_core.errors import StudyError
+    from stalign_core.store.releases import broken_releases
 
     opened = open_study(study)
     recipes = recipes_of(opened.settings)
@@ -51,7 +52,7 @@ def command(
     if of_whole_store and verifying:
         faults: list[str] = []
         artifacts = list(opened.store.artifacts(lambda error: faults.append(error.line)))
-        faults += [error.line for error in opened.store.broken_pointers()]
+        faults += [error.line for error in (*opened.store.broken_pointers(), *broken_releases(opened.store))]
         lines: list[str] = []
     else:
         ancestry = ancestry_of(opened.store, artifact_asked_for(opened, recipes, asset=asset, donor=donor, key=key))

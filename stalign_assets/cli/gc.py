@@ -15,7 +15,7 @@ import click
     "--keep-days",
     default=30,
     show_default=True,
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, 36500),
     help="Keep results of earlier settings and inputs, and unfinished work, that are younger.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from stalign_assets.doctor.dead_runs import dead_runs, held_slots
 from stalign_assets.doctor.finding import Finding, Outcome, Told
 from stalign_assets.doctor.history import broken_databases
-from stalign_assets.doctor.store_faults import broken_artifacts, broken_pointers, leftovers
+from stalign_assets.doctor.store_faults import broken_artifacts, broken_pointers, broken_releases, leftovers
 from stalign_assets.locking import store_alone
 from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.results.tables import connect, rebuild_tables
@@ -41,7 +41,7 @@ def examine(study: Study, *, repair: bool) -> Iterator[Told]:
         except StudyError as error:
             yield Told("store", str(study.store.base), error.problem, "looked at again once it is free", "left")
             return
-        for look in (broken_artifacts, broken_pointers, leftovers, _broken_tables):
+        for look in (broken_artifacts, broken_pointers, broken_releases, leftovers, _broken_tables):
             yield from _told(partial(look, study), repair)
 
 

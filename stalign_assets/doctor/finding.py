@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Outcome = Literal["found", "repaired", "left"]
-Kind = Literal["history", "run", "pool", "pointer", "artifact", "leftover", "tables", "store"]
+Kind = Literal["history", "run", "pool", "pointer", "artifact", "release", "leftover", "tables", "store"]
 
 
 @dataclass(frozen=True)

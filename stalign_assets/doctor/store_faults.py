@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from stalign_assets.doctor.finding import Finding
 from stalign_assets.study import Study
-from stalign_core.errors import ArtifactError, MissingArtifactError, NewerArtifactError
+from stalign_core.errors import ArtifactError, MissingArtifactError, NewerArtifactError, StudyError
+from stalign_core.store import releases
 from stalign_core.store.hashing import KEY_LENGTH
 from stalign_core.store.staging import STAGING
 
@@ -66,6 +67,12 @@ def broken_pointers(study: Study) -> Iterator[Finding]:
         yield Finding("pointer", str(path), problem, cure, partial(study.store.point, meant))
 
 
+def broken_releases(study: Study) -> Iterator[Finding]:
+    """Releases that cannot be read, or name what is not there: only whoever pinned them can tell what they meant."""
+    for error in releases.broken_releases(study.store):
+        yield Finding("release", error.where, error.problem, error.remedy, partial(_leave, error.where))
+
+
 def leftovers(study: Study) -> Iterator[Finding]:
     """Staging folders of dead processes, and files that were being written beside those they were to replace."""
     for folder in study.store.staging_leftovers(untouched_since=0.0):
@@ -117,6 +124,10 @@ def _unfinished_writes(study: Study) -> Iterator[Path]:
 
 def _is_unfinished(path: Path) -> bool:
     return path.is_file() and _UNFINISHED_WRITE.fullmatch(path.name) is not None
+
+
+def _leave(where: str) -> None:
+    raise StudyError(where, "its names are kept nowhere else, so nothing is changed")
 
 
 def _set_aside(path: Path) -> None:

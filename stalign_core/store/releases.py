@@ -14,6 +14,8 @@ from stalign_core.naming import NAME_RULE, is_safe_name
 from stalign_core.store.hashing import digest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from upath import UPath
 
     from stalign_core.store.store import Store
@@ -86,12 +88,20 @@ def releases_of(store: Store) -> list[Release]:
     ArtifactError
         If one is not whole.
     """
-    found = []
-    for path in (store.base / _FOLDER).glob("[A-Za-z0-9]*.json"):
-        payload = store.read_note(_place(path.stem))
-        if payload is not None:
-            found.append(_parse(payload, path))
-    return sorted(found, key=lambda release: release.number)
+    found = [_read(store, path) for path in _files(store)]
+    return sorted((release for release in found if release is not None), key=lambda release: release.number)
+
+
+def broken_releases(store: Store) -> Iterator[ArtifactError]:
+    """What is wrong with each release that cannot be read, or names what is not whole in the store."""
+    for path in _files(store):
+        try:
+            release = _read(store, path)
+            for pinned in () if release is None else release.pinned.values():
+                if store.find(pinned.asset, pinned.partition, pinned.input_key) is None:
+                    raise _broken(path, f"names {pinned.asset} {pinned.input_key}, which is not in the store any more")
+        except ArtifactError as error:
+            yield error
 
 
 def release_named(store: Store, name: str) -> Release:
@@ -112,6 +122,16 @@ def drop_release(store: Store, name: str) -> None:
     """Forget a release; what it names can be collected like anything else."""
     release_named(store, name)
     store.remove_note(_place(name))
+
+
+def _files(store: Store) -> list[UPath]:
+    return sorted((store.base / _FOLDER).glob("[A-Za-z0-9]*.json"), key=str)
+
+
+def _read(store: Store, path: UPath) -> Release | None:
+    """A release, or None if it was dropped just now."""
+    payload = store.read_note(_place(path.stem))
+    return None if payload is None else _parse(payload, path)
 
 
 def _sealed(table: dict[str, Any]) -> dict[str, Any]:

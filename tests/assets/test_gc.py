@@ -316,5 +316,11 @@ def test_after_the_command_a_run_computes_nothing(study: Path, capsys: pytest.Ca
     assert everything_kept(study) == left
 
 
+@pytest.mark.parametrize("days", ["-1", "99999999999"])
+def test_days_that_are_no_age_are_refused(local: Study, days: str, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = stalign(capsys, "gc", local.folder, "--keep-days", days)
+    assert answer.code == 2 and "Invalid value for '--keep-days'" in answer.err
+
+
 def test_a_report_of_nothing_is_one_line() -> None:
     assert Collected(dry_run=False).lines() == ["freed 0.0 MB"]

@@ -100,6 +100,8 @@ def test_a_name_that_no_file_may_have_and_a_release_that_is_not_there_are_refuse
     study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "expected [A-Za-z0-9]" in the_one_error(stalign(capsys, "release", "pin", study, "../x"))
+    unknown = the_one_error(stalign(capsys, "release", "pin", study, "x", "--variants", "nope"))
+    assert "variant 'nope': is none of the study's; expected one of uncorrected, harmony" in unknown
     assert "is not pinned; expected one of none" in the_one_error(stalign(capsys, "release", "compare", study, "x"))
 
 
@@ -127,6 +129,12 @@ def test_a_damaged_release_is_refused_in_one_line_and_nothing_is_collected(
     path.write_text(damage(path.read_text()))
     for words in (("release", "list", pinned.folder), ("gc", pinned.folder, "--keep-days", "0")):
         assert str(path) in the_one_error(stalign(capsys, *words))
+    audit = stalign(capsys, "audit", pinned.folder, "--verify")
+    assert audit.code == 1 and f"mismatch: {path}: " in audit.out
+    damaged = path.read_text()
+    doctor = stalign(capsys, "doctor", pinned.folder, "--repair")
+    assert doctor.code == 1 and f"release {path}: " in doctor.out and "left as it is: put back a copy" in doctor.out
+    assert path.read_text() == damaged
     assert keys_after_gc(pinned) == {"a" * 32, "b" * 32}
 
 
