@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -59,7 +61,7 @@ def scib_total(
     if len(rows) < _FEWEST_SPOTS or obs["label"].nunique() < 2 or obs["batch"].nunique() < 2:
         return None
     import_scib_metrics()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _silenced("scib_metrics"):
         warnings.simplefilter("ignore")
         from scib_metrics.benchmark import Benchmarker
         from scib_metrics.nearest_neighbors import NeighborsResults
@@ -81,3 +83,15 @@ def scib_total(
         bench.benchmark()
         table = bench.get_results(min_max_scale=False)
     return float(table.loc["embedding", "Total"])
+
+
+@contextmanager
+def _silenced(logger: str) -> Iterator[None]:
+    """Without what a library tells of each label that it skips."""
+    chosen = logging.getLogger(logger)
+    level = chosen.level
+    chosen.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        chosen.setLevel(level)

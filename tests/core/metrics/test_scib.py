@@ -10,9 +10,12 @@ from stalign_core.metrics.scib import scib_total
 pytestmark = pytest.mark.slow
 
 
-def test_mixed_batches_of_apart_labels_score_higher_than_apart_batches_of_mixed_labels() -> None:
+def test_mixed_batches_of_apart_labels_score_higher_than_apart_batches_of_mixed_labels(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     rng = np.random.default_rng(0)
     labels, batches = np.repeat(["a", "b"], 200), np.tile(["x", "y"], 200)
+    labels[:3] = "c"
     noise = rng.normal(size=(400, 5))
     tissue, donors = noise.copy(), noise.copy()
     tissue[labels == "a", 0] += 8
@@ -23,6 +26,8 @@ def test_mixed_batches_of_apart_labels_score_higher_than_apart_batches_of_mixed_
     ]
     assert totals[0] is not None and totals[1] is not None
     assert 0.8 < totals[0] <= 1 and totals[1] < 0.5
+    told = capfd.readouterr()
+    assert "Skip" not in told.out + told.err
 
 
 def test_one_batch_has_no_total() -> None:
