@@ -104,6 +104,7 @@ class _Report:
 
         self.colors = domain_colors(self.table["domain"].unique())
         self.panels = dict(self._panels())
+        self.conditions = {sample.sample: sample.condition for sample in study.cohort.samples}
         study.reports.joinpath(FIGURES_FOLDER).mkdir(parents=True, exist_ok=True)
 
     def page(self, donor: str = "") -> str:
@@ -160,6 +161,7 @@ class _Report:
                 {
                     "sample": sample,
                     "donor": each,
+                    **({"condition": self.conditions.get(sample, "")} if any(self.conditions.values()) else {}),
                     "spots": summary["spots"],
                     "genes detected": summary["genes_detected"],
                     "median counts per spot": summary["median_counts_per_spot"],
@@ -217,22 +219,22 @@ class _Report:
             return [Section("Marker genes", words(["No gene stands out in any domain."]))]
         tested = markers["t"].notna().any()
         lead = words(
-            [_MARKERS_TESTED if tested else _MARKERS_UNTESTED, *_programs_told(found.table("programs.parquet"))]
+            [
+                (_MARKERS_TESTED if tested else _MARKERS_UNTESTED).format(table=self._csv("markers")),
+                *_programs_told(found.table("programs.parquet"), self._csv("programs")),
+            ]
         )
         return [Section("Marker genes", lead + self._figure("markers", marker_dots(markers, genes)))]
 
     def _abundance(self) -> list[Section]:
         """Domains whose share of a sample was compared between the conditions of the sheet."""
         found = self.study.store.current(f"cohort/{self.variant}/domain_abundance", UNPARTITIONED)
-        if found is None or "differences.parquet" not in found.manifest.files:
+        if found is None or len(set(self.conditions.values()) - {""}) < _FEWEST_CONDITIONS:
             return []
-        lead = words(
-            [
-                "Shares of the domains compared between the conditions of the sheet; a donor is one observation, and q "
-                "is p after Benjamini and Hochberg."
-            ]
-        )
-        return [Section("Abundance between conditions", lead + html_table(found.table("differences.parquet")))]
+        title = "Abundance between conditions"
+        if "differences.parquet" not in found.manifest.files:
+            return [Section(title, words([_NOT_COMPARED]))]
+        return [Section(title, words([_COMPARED]) + html_table(found.table("differences.parquet")))]
 
     def _activity(self) -> list[Section]:
         from stalign_core.plots.activity_map import activity_map
@@ -246,7 +248,8 @@ class _Report:
         lead = words(
             [
                 "How much a pathway's targets stand out among a domain's fold changes, mean over the donors. A star "
-                "says that q is at most .05, for which three donors are needed. The numbers are a CSV."
+                "says that q is at most .05, for which three donors are needed.",
+                f"The numbers are {self._csv('activities')}.",
             ]
         )
         return [Section("Pathway activity", lead + self._figure("pathway_activity", activity_map(activities)))]
@@ -255,13 +258,7 @@ class _Report:
         if not self.study.metrics_path.is_file():
             return []
         table = headline(self.study.metrics_path, self.study.settings).rename_axis(None, axis="columns")
-        lead = words(
-            [
-                "'correction' is the corrected expression alone, 'aestetik' the domains as delivered. ARI against the "
-                "donor is better when lower; variant 'uncorrected' is the baseline."
-            ]
-        )
-        return [Section("Metrics", lead + html_table(table[table["scope"] == "cohort"]))]
+        return [Section("Metrics", words(_METRICS_TOLD) + html_table(table[table["scope"] == "cohort"]))]
 
     def _made_from(self) -> Section:
         manifest = self.source.domains.manifest
@@ -281,6 +278,10 @@ class _Report:
         ]
         return Section("Made from", words(lines) + html_table(about) + html_table(versions))
 
+    def _csv(self, name: str) -> str:
+        """The file beside the page that holds a whole table."""
+        return f"{name}_cohort_{self.variant}.csv"
+
     def _figure(self, name: str, figure: Figure) -> str:
         """Keep a figure as PNG and SVG, and show it."""
         from stalign_core.plots.canvas import to_png, to_svg
@@ -292,12 +293,29 @@ class _Report:
         return picture(png, name.replace("_", " "))
 
 
+_METRICS_TOLD: Final = (
+    "'correction' is the corrected expression alone, 'aestetik' the domains as delivered; variant 'uncorrected' is the "
+    "baseline.",
+    "Better when higher: ari and nmi (agreement with the annotation, at most 1), silhouette (domains apart in the "
+    "embedding), ilisi and kbet (samples mixed, 0 to 1). Better when lower: ari_donor (domains that follow the "
+    "donor), chaos and pas (domains torn apart in space). k is the number of domains.",
+)
+_FEWEST_CONDITIONS: Final = 2
+_COMPARED: Final = (
+    "Shares of the domains compared between the conditions of the sheet; a donor is one observation, log_ratio is the "
+    "difference of centred natural log ratios, and q is p after Benjamini and Hochberg."
+)
+_NOT_COMPARED: Final = (
+    "The conditions of the sheet were not compared: a donor is one observation, so three donors of each, or three that "
+    "have both, are needed."
+)
 _MARKERS_TESTED: Final = (
-    "Genes that mark a domain in donors as units (pseudobulk per donor, moderated t test); the whole table is a CSV."
+    "Genes that mark a domain with donors as units (pseudobulk per donor, moderated t test). The whole table is "
+    "{table}."
 )
 _MARKERS_UNTESTED: Final = (
     "Genes whose mean expression in a domain exceeds the rest of the tissue's most, without a test: a donor is one "
-    "observation, and fewer than three have enough spots of any domain. The whole table is a CSV."
+    "observation, and fewer than three have enough spots of any domain. The whole table is {table}."
 )
 
 
@@ -306,7 +324,7 @@ def _told_once(warnings: Mapping[str, list[str]]) -> list[str]:
     return [f"{', '.join(samples)}: {line}" for line, samples in warnings.items()]
 
 
-def _programs_told(programs: pd.DataFrame) -> list[str]:
+def _programs_told(programs: pd.DataFrame, table: str) -> list[str]:
     """How many markers hold in every donor and how many in one alone, or nothing where one donor alone tells."""
     counted = programs["program"].value_counts()
     if not set(counted.index) & {"conserved", "shared", "donor-specific"}:
@@ -314,7 +332,7 @@ def _programs_told(programs: pd.DataFrame) -> list[str]:
     conserved, shared, specific = (counted.get(name, 0) for name in ("conserved", "shared", "donor-specific"))
     return [
         f"Tested within each donor, {conserved} markers are conserved, {shared} shared by some donors, and {specific} "
-        "specific to one; the programs are a CSV."
+        f"specific to one; the programs are {table}."
     ]
 
 

@@ -31,7 +31,7 @@ def composition_bars(shares: pd.DataFrame, colors: Mapping[str, str]) -> Figure:
         values = shares[domain].to_numpy(dtype=float)
         ax.barh(np.arange(len(shares)), values, left=left, color=colors[str(domain)], height=0.8)
         left += values
-    ax.set_yticks(np.arange(len(shares)), [str(name) for name in shares.index], fontsize=8)
+    ax.set_yticks(np.arange(len(shares)), [str(name) for name in shares.index], fontsize=10)
     ax.set_ylim(len(shares) - 0.5, -0.5)
     ax.set_xlim(0, 1)
     ax.set_xlabel("share of spots")

@@ -23,6 +23,12 @@ _LARGEST_SIDE: Final = 500
 """Pixels of a picture's longer side in a figure: more only makes the page heavy."""
 
 
+_LARGEST_TITLE: Final = 11.0
+_SMALLEST_TITLE: Final = 5.0
+_LETTER_WIDTH: Final = 0.65
+"""Of a letter's size; the mean of the font is about .6."""
+
+
 @dataclass(frozen=True, eq=False)
 class TissuePanel:
     """One section of the figure.
@@ -91,4 +97,10 @@ def _draw(ax: Axes, panel: TissuePanel, colors: Mapping[str, str]) -> None:
     ax.set_ylim(high[1], low[1])
     ax.set_aspect("equal")
     ax.set_axis_off()
-    ax.set_title(panel.title, fontsize=8, pad=2)
+    ax.set_title(panel.title, fontsize=_title_size(panel.title), pad=2)
+
+
+def _title_size(title: str) -> float:
+    """Points: as large as the panel is wide, for on paper five panels share a page."""
+    points_per_letter = 72 * _PANEL / max(len(title), 1)
+    return min(_LARGEST_TITLE, max(_SMALLEST_TITLE, points_per_letter / _LETTER_WIDTH))

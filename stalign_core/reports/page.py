@@ -21,8 +21,10 @@ table { border-collapse: collapse; font-size: .85em; margin: .6em 0; font-varian
 td, th { border-bottom: 1px solid #e5e5e5; padding: .25em .7em; text-align: right; white-space: nowrap; }
 td:first-child, th:first-child { text-align: left; } .note { color: #555; font-size: .9em; }
 .warning { border-left: 4px solid #d55e00; padding-left: .7em; }
+@page { margin: 15mm; }
 @media print { nav { display: none; } body { font-size: 11pt; max-width: none; padding: 0; }
-  h2 { break-after: avoid; } img, tr { break-inside: avoid; } .scroll { overflow: visible; } table { font-size: 8pt; } }
+  h2, .note, thead { break-after: avoid; } img, tr, p { break-inside: avoid; } img { max-height: 230mm; }
+  .scroll { overflow: visible; } table { font-size: 8pt; } td, th { padding: .2em .5em; } }
 """
 
 

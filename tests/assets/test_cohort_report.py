@@ -122,3 +122,27 @@ def test_the_page_of_two_donors_shows_leading_genes_and_says_that_they_are_not_t
     text = " ".join(read(finished_study / "reports" / "cohort.html").text)
     assert "without a test" in text and "fewer than three" in text
     assert "<svg" in (finished_study / "reports" / "figures" / "markers.svg").read_text()
+
+
+def test_conditions_stand_in_the_table_and_too_few_donors_to_compare_them_are_told(finished_study: Path) -> None:
+    conditions = {sample.sample: sample.condition for sample in open_study(finished_study).cohort.samples}
+    assert len(set(conditions.values())) == 2, "the simulated donors differ in condition"
+    page = (finished_study / "reports" / "cohort.html").read_text()
+    samples = _table(re.findall(r"<table.*?</table>", page, re.DOTALL)[0])
+    assert dict(zip(samples["sample"], samples["condition"], strict=True)) == conditions
+    assert "The conditions of the sheet were not compared: a donor is one observation" in page
+
+
+def test_tables_that_the_page_names_lie_beside_it(finished_study: Path) -> None:
+    page = (finished_study / "reports" / "cohort.html").read_text()
+    named = set(re.findall(r"\w+_cohort_\w+\.csv", page))
+    assert {"markers_cohort_harmony.csv"} <= named
+    assert all((finished_study / "reports" / name).is_file() for name in named)
+
+
+def test_every_column_of_the_metrics_is_explained(finished_study: Path) -> None:
+    page = (finished_study / "reports" / "cohort.html").read_text()
+    metrics = _table(next(text for text in re.findall(r"<table.*?</table>", page, re.DOTALL) if "ari_donor" in text))
+    told = re.search(r"Better when higher.*?</p>", page, re.DOTALL)
+    assert told is not None
+    assert all(re.search(rf"\b{name}\b", told[0]) for name in metrics.columns.drop(["scope", "variant", "step"]))
