@@ -33,7 +33,11 @@ def command(study: Path, host: str, port: int) -> None:
     for kind in ("SENSOR", "SCHEDULE"):
         # A look at some hundred donors on a busy machine may take longer than the minute that Dagster gives it.
         os.environ.setdefault(f"DAGSTER_{kind}_GRPC_TIMEOUT_SECONDS", "600")
-    click.echo(f"Dagster UI of {study}: http://{host}:{port}")
+    # dagster's own word on its successor 'dg dev', which is of no use to who runs stalign.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:Function `dev_command` is superseded")
+    click.echo(
+        f"Dagster UI of {study}: http://{host}:{port}, once 'Serving dagster-webserver' stands below; Ctrl-C ends it"
+    )
     arguments = ["dagster", "dev", "-m", "stalign_assets.definitions", "-h", host, "-p", str(port)]
     os.chdir(opened.dagster_home)
     # A shell script's background jobs ignore SIGINT, and Dagster treats SIGTERM as it finds SIGINT: both must end it.

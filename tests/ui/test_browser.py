@@ -79,6 +79,13 @@ def is_foreign(url: str, server: Server) -> bool:
     return not url.startswith((f"http:{address}", f"ws:{address}", "data:", "blob:"))
 
 
+def test_the_terminal_says_when_the_page_is_there_and_nothing_of_dagsters_successors(server: Server) -> None:
+    said = server.log.read_text(errors="replace")
+    assert f"{server.url}, once 'Serving dagster-webserver' stands below" in said
+    assert "Serving dagster-webserver on" in said, "what the first line tells to look for"
+    assert "superseded" not in said
+
+
 def test_the_lineage_page_shows_every_group_from_left_to_right(page: Page, server: Server) -> None:
     settings = open_study(server.log.parent / "study").settings
     groups = {recipe.group for recipe in recipes_of(settings).values()} | {"results"}
