@@ -7,6 +7,7 @@ files looks before; what the files hold is for their readers to judge.
 from __future__ import annotations
 
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -16,10 +17,14 @@ from typing import Any, Final
 
 from stalign_core.errors import InputDataError
 
-NATIVE_SUFFIXES: Final = (".h5", ".h5ad", ".parquet")
+_HDF5, _PARQUET = b"\x89HDF\r\n\x1a\n", b"PAR1"
+"""How files of these formats begin."""
+_SUFFIXES: Final = (".h5", ".h5ad", ".parquet")
 LEAST_SECONDS: Final = 120.0
 _BYTES_PER_SECOND: Final = 1_000_000
-"""A disk that is slower than this is taken for a file that never ends."""
+"""A disk that is slower than this, with some patience, is taken for a file that never ends."""
+_PATIENCE: Final = 4
+"""Seconds that pass for each second of computing: other programs may want the processor, too."""
 _SMALL: Final = 2**20
 
 
@@ -31,7 +36,7 @@ def check_native_files(paths: Iterable[Path], least_seconds: float | None = None
     paths
         Files of any kind.
     least_seconds
-        How long that process may take, whatever the files' size; `LEAST_SECONDS` unless given.
+        How long that process may compute, whatever the files' size; `LEAST_SECONDS` unless given.
 
     Raises
     ------
@@ -40,25 +45,28 @@ def check_native_files(paths: Iterable[Path], least_seconds: float | None = None
     RuntimeError
         If no such process can be started here.
     """
-    native = [path for path in paths if path.suffix in NATIVE_SUFFIXES and path.is_file()]
+    native = [path for path in paths if path.is_file() and _is_native(path)]
     if not native:
         return
     seconds = (least_seconds or LEAST_SECONDS) + sum(path.stat().st_size for path in native) / _BYTES_PER_SECOND
     process = subprocess.Popen(
-        [sys.executable, "-m", "stalign_core.readers.native_probe", str(round(2 * seconds)), *map(str, native)],
+        [sys.executable, "-m", "stalign_core.readers.native_probe", str(round(seconds)), *map(str, native)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
-        begun, told = process.communicate(timeout=seconds)
+        begun, told = process.communicate(timeout=_PATIENCE * seconds)
         if process.returncode > 0:
             raise RuntimeError(f"files cannot be looked through before they are read: {told.strip()}")
-        problem = f"ends the process that reads it (signal {-process.returncode})" if process.returncode < 0 else ""
+        problem = "" if process.returncode == 0 else f"ends the process that reads it (signal {-process.returncode})"
+        endless = process.returncode == -signal.SIGXCPU
     except subprocess.TimeoutExpired:
         process.kill()
         begun, _ = process.communicate()
+        endless = True
+    if endless:
         problem = f"keeps its reader for more than {seconds:.0f} seconds"
     if problem:
         file = begun.splitlines()[-1] if begun else str(native[0])
@@ -67,8 +75,20 @@ def check_native_files(paths: Iterable[Path], least_seconds: float | None = None
         )
 
 
+def _is_native(path: Path) -> bool:
+    """By its name, for its beginning may be damaged; or by its beginning, for a link may lead to another name."""
+    return path.suffix in _SUFFIXES or _begins_with(path, _HDF5) or _begins_with(path, _PARQUET)
+
+
+def _begins_with(path: Path, mark: bytes) -> bool:
+    # A file that cannot be opened is named by its reader.
+    with suppress(OSError), path.open("rb") as stream:
+        return stream.read(len(mark)) == mark
+    return False
+
+
 def _look_through(path: Path) -> None:
-    if path.suffix == ".parquet":
+    if path.suffix == ".parquet" or _begins_with(path, _PARQUET):
         import pyarrow.parquet
 
         pyarrow.parquet.read_table(path)
@@ -96,7 +116,7 @@ def _pass(chunk: Any) -> None: ...
 
 
 if __name__ == "__main__":
-    # Should whoever started this be killed meanwhile, the system ends what goes in circles.
+    # What goes in circles is ended by the system, also should whoever started this be killed meanwhile.
     most_seconds = int(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_CPU, (most_seconds, most_seconds))
     for each in sys.argv[2:]:

@@ -31,6 +31,14 @@ def test_a_file_that_ends_its_reader_is_named(tmp_path: Path) -> None:
     assert error.value.problem == "ends the process that reads it (signal 11)"
 
 
+def test_a_file_whose_name_tells_nothing_is_known_by_its_beginning(tmp_path: Path) -> None:
+    stored = write_deadly(tmp_path / "0a1b2c")
+    link = tmp_path / "x.h5ad"
+    link.symlink_to(stored)
+    with pytest.raises(InputDataError, match="ends the process that reads it"):
+        check_native_files([link.resolve()])
+
+
 def test_whole_files_pass_and_what_their_readers_tell_better_is_left_to_them(tmp_path: Path) -> None:
     for positions, matrix in (("v1", "h5_v2"), ("parquet", "h5_v3")):
         section = tmp_path / matrix
