@@ -7,7 +7,7 @@ difference. Tuning and test of different folds share what they have in common.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from stalign_assets.recipes.recipe import Task
     from stalign_assets.study import Study
-    from stalign_core.benchmark.arms import Trial
+    from stalign_core.benchmark.arms import Arm, Trial
     from stalign_core.benchmark.group import Group, Section
     from stalign_core.settings import Settings
     from stalign_core.store import Artifact
@@ -120,7 +120,7 @@ class Bench:
                 builder.summary.update(n_spots=group.n_spots, n_domains=n_domains, arm=trial.arm.name)
 
             identity = self._trial_identity(donors, trial)
-            found = self._keep(place, identity, trial.seed, donors, compute, _TRIAL_VERSION)
+            found = self._keep(place, identity, trial.seed, donors, _read_by_trial(trial.arm), compute, _TRIAL_VERSION)
         task.made_from.append(_record(found))
         return found.table("metrics.parquet"), place.input_key
 
@@ -139,7 +139,8 @@ class Bench:
                 builder.summary.update(n_spots=group.n_spots, method=arm.method)
 
             identity = self._correction_identity(donors, trial)
-            found = self._keep(place, identity, trial.correction_seed, donors, compute, _CORRECTION_VERSION)
+            read = _read_by_correction(arm)
+            found = self._keep(place, identity, trial.correction_seed, donors, read, compute, _CORRECTION_VERSION)
         task.made_from.append(_record(found))
         return found.arrays("corrected.safetensors")["features"]
 
@@ -186,6 +187,13 @@ class Bench:
             },
         )
 
+    def _used_by(self, donors: Sequence[str], assets: Collection[str]) -> dict[str, dict[str, str]]:
+        """What a step reads of each donor, by content; encoders and embeddings that it does not read are left out."""
+        return {
+            donor: {asset: used for asset, used in self._used[donor].items() if asset in assets}
+            for donor in sorted(donors)
+        }
+
     def _correction_identity(self, donors: Sequence[str], trial: Trial) -> dict[str, Any]:
         settings, arm = trial.settings(self.study.settings), trial.arm
         method = arm.method
@@ -196,7 +204,7 @@ class Bench:
         )
         return {
             "version": _CORRECTION_VERSION,
-            "used": {donor: self._used[donor] for donor in sorted(donors)},
+            "used": self._used_by(donors, _read_by_correction(arm)),
             "expression": settings.expression.model_dump(mode="json"),
             "method": method,
             "covariate": settings.correction.covariate,
@@ -211,6 +219,7 @@ class Bench:
         return {
             "version": _TRIAL_VERSION,
             "correction": self._correction_identity(donors, trial),
+            "used": self._used_by(donors, _read_by_trial(arm)),
             "arm": asdict(arm),
             "aestetik": settings.aestetik.identity() if learns else {},
             "harmony": self.study.settings.correction.harmony.model_dump(mode="json") if learns else {},
@@ -243,6 +252,7 @@ class Bench:
         identity: Mapping[str, Any],
         seed: int,
         donors: Sequence[str],
+        read: Collection[str],
         compute: Any,
         version: int,
     ) -> Artifact:
@@ -268,6 +278,7 @@ class Bench:
                     _record(self.inputs[each.asset][donor], each.files)
                     for donor in sorted(donors)
                     for each in inputs_of_trials(self.study.settings)
+                    if each.asset in read
                 ),
                 sources=(),
                 donors=tuple(sorted(donors)),
@@ -285,6 +296,14 @@ class Bench:
                 determinism=builder.determinism,
             )
             return store.commit(builder, manifest)
+
+
+def _read_by_correction(arm: Arm) -> set[str]:
+    return {RAW, f"{EXTERNAL}/{arm.representation}"}
+
+
+def _read_by_trial(arm: Arm) -> set[str]:
+    return {GRIDS, *_read_by_correction(arm), *([f"{MORPHOLOGY}/{arm.encoder}"] if arm.sees_morphology else [])}
 
 
 def _partition(donors: Sequence[str]) -> str:
