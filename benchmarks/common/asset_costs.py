@@ -19,8 +19,13 @@ JOINT_STEPS = (
     "spot_embeddings",
     "domains",
     "metrics",
+    "domain_correspondence",
+    "domain_profiles",
+    "domain_markers",
+    "domain_abundance",
 )
-"""Steps that look at all spots together, whatever is frozen."""
+"""Steps that look at all spots together, whatever is frozen, and those that follow from the domains, which change with
+every donor that comes: what a domain expresses is summed anew over all donors."""
 
 
 @dataclass(frozen=True)
