@@ -15,9 +15,9 @@ from stalign_assets.unattended.attempts import PARTITION_TAG, STATE_TAG, UNATTEN
 from tests.automation.conftest import Unattended
 from tests.automation.daemon import Daemon, daemon_at_work
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
-PATIENCE = 300.0
+PATIENCE = 600.0
 OWN = {"raw_samples", "gene_statistics", "spot_grids", "morphology_embeddings/texture"}
 DOMAINS = "cohort/uncorrected/domains"
 
