@@ -110,6 +110,7 @@ def _bring_up_to_date(request: Request, study: Study, console: Console) -> Repor
         with reaching_cluster(study, console.step_said) as reached:
             driver = _Driver(request, study, instance, tally, reached)
             driver.run()
+        driver.study.held.save()
         driver.report.n_computed, driver.report.n_reused = tally.n_computed, tally.n_reused
         return driver.report
 

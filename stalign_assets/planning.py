@@ -47,8 +47,9 @@ class PlannedStep:
 
 
 def plan(study: Study, recipes: Mapping[str, Recipe], assets: Iterable[str], partition: str) -> list[PlannedStep]:
-    """Plan `assets`, in dependency order, for one donor or for the cohort (`UNPARTITIONED`); every file is verified.
+    """Plan `assets`, in dependency order, for one donor or for the cohort (`UNPARTITIONED`).
 
+    Artifacts are verified that have changed since they last were; any file is once more when it is read.
     An asset whose inputs have work is `waiting`: whether it must be computed shows only once they are there.
     """
     return _plan(study, recipes, assets, partition, _verified_state_of)
@@ -167,7 +168,8 @@ def _verified_state_of(study: Study, recipes: Mapping[str, Recipe], recipe: Reci
     try:
         current = study.store.current(recipe.asset, partition)
         if current is not None:
-            current.verify()
+            verify = study.held.verify if study.store.is_local else Artifact.verify
+            verify(current)
     except ArtifactError as error:
         return PlannedStep(recipe.asset, partition, "damaged", error.line)
     return step
@@ -215,4 +217,5 @@ def plan_study(
         plans[f"donor {donor}"] = plan(study, recipes, own, donor)
     progress("looking at the cohort", len(donors), len(donors) + 1)
     plans["cohort"] = plan(study, recipes, assets_of_scope(recipes, "cohort", variants), UNPARTITIONED)
+    study.held.save()
     return plans

@@ -16,6 +16,7 @@ from stalign_core.settings import Settings, parse_settings, read_settings
 from stalign_core.store import Store
 from stalign_core.store.fingerprints import Fingerprints
 from stalign_core.store.hashing import digest
+from stalign_core.store.held import HeldArtifacts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,6 +68,11 @@ class Study:
     def fingerprints(self) -> Fingerprints:
         """Remembered hashes of raw files."""
         return Fingerprints(self.folder / DAGSTER_FOLDER / "fingerprints.json")
+
+    @cached_property
+    def held(self) -> HeldArtifacts:
+        """Remembered verifications of artifacts."""
+        return HeldArtifacts(self.folder / DAGSTER_FOLDER / "held.json")
 
     @cached_property
     def settings_hash(self) -> str:

@@ -8,16 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from stalign_assets.driver import Request, bring_up_to_date
 from stalign_assets.planning import assets_of_scope
 from stalign_assets.recipes.graph import recipes_of
+from stalign_assets.reporting import Silent, StepEnd
 from stalign_assets.settings_file import set_value
 from stalign_assets.study import open_study
-from stalign_core.readers import read_sample
+from stalign_core.readers import read_sample, source_files
 from stalign_core.settings import parse_settings
 from stalign_core.store import Artifact
 from stalign_core.store.store import UNPARTITIONED
 from tests.assets.conftest import run
 from tests.assets.test_reuse import append_sample, changed, created_at
+from tests.file_accesses import FileAccesses
 
 pytestmark = pytest.mark.slow
 
@@ -40,6 +43,35 @@ def counts_read(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     monkeypatch.setattr(Artifact, "anndata", counting)
     return read
+
+
+class ReadsPerStep(Silent):
+    """A console that asks the kernel, whenever a step ends, which files were read since the last one ended."""
+
+    def __init__(self, accesses: FileAccesses) -> None:
+        self.accesses = accesses
+        self.read: list[tuple[str, set[Path]]] = []
+
+    def step_done(self, end: StepEnd) -> None:
+        self.read.append((end.asset, self.accesses.take()))
+
+    def until(self, asset: str) -> set[Path]:
+        """Files that were read before the end of an asset."""
+        ends = [name for name, _ in self.read].index(asset)
+        return set().union(*(files for _, files in self.read[: ends + 1]))
+
+
+def measurements_of(study: Path, donors: Iterable[str]) -> set[Path]:
+    """Raw files of donors but for pictures, which reports show, and what scales those."""
+    samples = [sample for sample in open_study(study).cohort.samples if sample.donor in set(donors)]
+    found = {path for sample in samples for path in source_files(sample)}
+    return {path for path in found if path.suffix in {".h5", ".h5ad", ".gz", ".csv", ".parquet"}}
+
+
+def counts_of(study: Path, donors: Iterable[str]) -> set[Path]:
+    """Files of donors' stored counts."""
+    found = [open_study(study).store.current("raw_samples", donor) for donor in donors]
+    return {Path(raw.location(name).path) for raw in found if raw for name in raw.names("*.counts.h5ad")}
 
 
 @pytest.fixture
@@ -92,8 +124,16 @@ def test_frozen_a_new_donor_leaves_the_others_counts_unread_up_to_correction(
     assert_runs(study)
     before = created_at(study)
     counts_read.clear()
+    raw, stored = measurements_of(study, old), counts_of(study, old)
     newcomer = append_sample(study, tiny_data, position=2)
-    assert_runs(study)
+    with FileAccesses(raw | stored) as accesses:
+        console = ReadsPerStep(accesses)
+        report = bring_up_to_date(Request.parse(study), console)
+    assert report.success, report.lines()
+    assert len(raw) >= 3 * len(old) and len(stored) == len(old)
+    assert set().union(*(files for _, files in console.read)) == stored
+    for variant in ("uncorrected", "harmony"):
+        assert stored.isdisjoint(console.until(f"cohort/{variant}/corrected_features"))
     assert times_read(counts_read, study, old) == dict.fromkeys(old, PROFILES)
     assert times_read(counts_read, study, (newcomer["donor"],))[newcomer["donor"]] > PROFILES
     touched = {asset for asset, partition in changed(before, study) if partition == UNPARTITIONED}
