@@ -14,6 +14,7 @@ from stalign_assets.platform.partitions import register_donors
 from stalign_assets.pools import free_dead_slots, set_gpu_limit, telling_of_waits
 from stalign_assets.processes import own_tags
 from stalign_assets.reporting import Console
+from stalign_assets.signals import noticing_stop
 from stalign_core.settings import parse_settings
 
 if TYPE_CHECKING:
@@ -82,12 +83,13 @@ def start_run(study: Study, instance: dg.DagsterInstance, request: RunRequest, c
     run_id = str(uuid.uuid4())
     execution = study.settings.execution
     run_in = _run_in_process if (execution.engine, execution.processes) == ("local", 1) else _run_in_processes
-    with telling_of_waits(instance, run_id, console.step_said):
+    with noticing_stop() as stop_came, telling_of_waits(instance, run_id, console.step_said):
         run_in(study, instance, request, run_id, console)
+        stopped = stop_came()
     run = instance.get_run_by_id(run_id)
     if run is None:
         raise RuntimeError(f"run {run_id} is not in {study.dagster_home}")
-    if _was_interrupted(instance, run):
+    if stopped or _was_interrupted(instance, run):
         raise KeyboardInterrupt
     return RunOutcome(run_id, run.is_success, faults_of_run(instance, run_id))
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
@@ -42,6 +43,27 @@ def test_a_signal_stops_the_whole_command_and_not_one_donor(
 
     monkeypatch.undo()
     assert run(study).success
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_a_step_swallows_stops_the_command_after_the_run(
+    number: signal.Signals, study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    whole = assets.materialise
+
+    def deaf(step: Step) -> Materialisation:
+        begun.append(step.partition)
+        with suppress(BaseException):
+            os.kill(os.getpid(), number)
+            time.sleep(30)
+        return whole(step)
+
+    set_value(study / "study.toml", "input", "min_genes", 21)
+    monkeypatch.setattr(assets, "materialise", deaf)
+    with pytest.raises(KeyboardInterrupt):
+        run(study, scopes="donor", variants="uncorrected")
+    assert len(begun) > 1 and set(begun) == {"P01"}, "the donor's run went on to its end, and no other began"
 
 
 def wait_for_a_step(study: Path) -> None:
