@@ -9,7 +9,8 @@ from typing import Any, Final
 import dagster as dg
 
 from stalign_assets.materialise import Materialisation
-from stalign_core.store import Artifact
+from stalign_assets.measure import Measure
+from stalign_core.store import Artifact, Manifest
 
 THUMBNAIL_SUFFIX: Final = ".thumbnail.png"
 _MEGABYTE: Final = 1e6
@@ -30,10 +31,7 @@ def metadata_of(materialisation: Materialisation) -> dict[str, dg.MetadataValue]
     files = {name: value for name, value in shown.items() if isinstance(value, dg.PathMetadataValue)}
     metadata: dict[str, dg.MetadataValue] = {"reused": dg.MetadataValue.bool(materialisation.reused), **numbers}
     metadata |= {name: value for name, value in shown.items() if name not in files}
-    metadata["seconds"] = dg.MetadataValue.float(manifest.seconds)
-    metadata["cpu_seconds"] = dg.MetadataValue.float(manifest.cpu_seconds)
-    metadata["peak_memory_mb"] = dg.MetadataValue.float(round(manifest.peak_memory_bytes / _MEGABYTE, 1))
-    metadata["memory_at_start_mb"] = dg.MetadataValue.float(round(manifest.memory_at_start_bytes / _MEGABYTE, 1))
+    metadata |= cost_metadata(manifest)
     metadata["donors"] = dg.MetadataValue.text(", ".join(manifest.donors))
     if materialisation.donors_left_out:
         metadata["donors_left_out"] = dg.MetadataValue.json(dict(materialisation.donors_left_out))
@@ -43,6 +41,16 @@ def metadata_of(materialisation: Materialisation) -> dict[str, dg.MetadataValue]
     metadata["input_key"] = dg.MetadataValue.text(manifest.input_key)
     metadata["provenance"] = dg.MetadataValue.json(_provenance(artifact))
     return metadata
+
+
+def cost_metadata(cost: Measure | Manifest) -> dict[str, dg.MetadataValue]:
+    """What a computation took."""
+    return {
+        "seconds": dg.MetadataValue.float(round(cost.seconds, 3)),
+        "cpu_seconds": dg.MetadataValue.float(round(cost.cpu_seconds, 3)),
+        "peak_memory_mb": dg.MetadataValue.float(round(cost.peak_memory_bytes / _MEGABYTE, 1)),
+        "memory_at_start_mb": dg.MetadataValue.float(round(cost.memory_at_start_bytes / _MEGABYTE, 1)),
+    }
 
 
 def _provenance(artifact: Artifact) -> dict[str, Any]:

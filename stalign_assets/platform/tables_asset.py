@@ -8,9 +8,11 @@ import dagster as dg
 
 from stalign_assets import reporting
 from stalign_assets.locking import using_store
+from stalign_assets.measure import Measure
 from stalign_assets.platform.assets import failing_in_one_line
 from stalign_assets.platform.checks import STEPS
 from stalign_assets.platform.executors.tags import op_tags_of
+from stalign_assets.platform.metadata import cost_metadata
 from stalign_assets.platform.resources import StudyResource
 from stalign_assets.pools import DUCKDB_POOL
 from stalign_assets.recipes.graph import SCOPES, recipes_of
@@ -40,7 +42,7 @@ def tables_asset(recipes: Mapping[str, Recipe], execution: ExecutionSettings) ->
         kinds={"duckdb"},
     )
     def metrics_tables(context: dg.AssetExecutionContext, study: StudyResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        with failing_in_one_line():
+        with failing_in_one_line(), Measure() as measure:
             opened = study.of_run(context.run_id)
             watcher = reporting.watch(METRICS_TABLES, "", context.log.info)
             with opened.store.remembering():
@@ -60,6 +62,7 @@ def tables_asset(recipes: Mapping[str, Recipe], execution: ExecutionSettings) ->
                 "file": dg.MetadataValue.path(str(opened.metrics_path)),
                 "reports": dg.MetadataValue.json([str(path) for path in pages]),
                 **{f"rows_{name}": count for name, count in built.rows.items()},
+                **cost_metadata(measure),
             },
             data_version=dg.DataVersion(built.input_key),
         )

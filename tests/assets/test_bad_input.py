@@ -273,6 +273,18 @@ def test_a_k_above_the_spots_in_the_settings_is_named_when_it_is_met(place: Plac
     assert bad.everything_kept(place.study) == before
 
 
+def test_more_spots_than_scanoramas_limit_are_refused_and_other_variants_stay(place: Place, capsys: Print) -> None:
+    before = bad.everything_kept(place.study)
+    settings = place.study / "study.toml"
+    settings.write_text(settings.read_text() + '\n[variants.scanorama]\ncorrection = "scanorama"\n')
+    text = settings.read_text()
+    assert text.count("max_spots = 100000 ") == 1
+    settings.write_text(text.replace("max_spots = 100000 ", "max_spots = 10 "))
+    answer = stalign(capsys, "run", place.study, "--scopes", "cohort", "--variants", "scanorama")
+    assert "scanorama: got " in the_one_error(answer) and "correction.scanorama.max_spots" in the_one_error(answer)
+    assert before.items() <= bad.everything_kept(place.study).items()
+
+
 @pytest.mark.parametrize(
     ("option", "name", "known"),
     [

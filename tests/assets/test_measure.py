@@ -5,10 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import dagster as dg
 import numpy as np
 
 from stalign_assets.measure import Measure
+from stalign_assets.runs import open_instance
+from stalign_assets.study import open_study
 
 MEGABYTE = 1 << 20
 
@@ -55,3 +59,18 @@ def test_processor_time_of_child_processes_counts() -> None:
     with Measure() as measure:
         subprocess.run([sys.executable, "-c", busy], check=True)
     assert measure.cpu_seconds >= 0.5
+
+
+def test_every_materialisation_of_a_study_tells_its_seconds_and_peak_memory(finished_study: Path) -> None:
+    n_found = 0
+    with open_instance(open_study(finished_study)) as instance:
+        for record in instance.get_run_records():
+            for entry in instance.all_logs(
+                record.dagster_run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+            ):
+                event = entry.get_dagster_event().step_materialization_data.materialization
+                told = {name: value.value for name, value in event.metadata.items()}
+                assert float(str(told["seconds"])) >= 0, event.asset_key
+                assert float(str(told["peak_memory_mb"])) > 50, event.asset_key
+                n_found += 1
+    assert n_found > 40
