@@ -12,7 +12,7 @@ from tests.reliability.faults.at_once import (
     two_runs_on_one_donor,
     two_writers_and_ten_readers,
 )
-from tests.reliability.faults.common import EVERYTHING, KINDS
+from tests.reliability.faults.common import EVERYTHING, KINDS, RARER_KINDS
 from tests.reliability.faults.damaged import DAMAGES, damaged_artifact, damaged_manifest, damaged_pointer
 from tests.reliability.faults.disks import clock_backwards, disk_full, read_only_store
 from tests.reliability.faults.killed import killed_at_the_event, killed_in_the_store, killed_in_the_tables
@@ -42,6 +42,8 @@ class Case:
         Breaks a copy of the finished study, and looks.
     full
         Whether it runs only with STALIGN_RELIABILITY=full.
+    rarer
+        Whether it needs the study that makes what only some settings ask for.
     """
 
     fault: str
@@ -49,6 +51,7 @@ class Case:
     holds: str
     check: Callable[[Place], None]
     full: bool = False
+    rarer: bool = False
 
 
 WHOLE: Final = "readers see all or nothing; the rerun gives the same bytes"
@@ -58,7 +61,7 @@ _POINTS_OF_ALL: Final = ("in compute", "before rename", "after rename")
 
 
 def _cases() -> Iterator[Case]:
-    for asset, point in product(KINDS, STORE_POINTS):
+    for asset, point in product((*KINDS, *RARER_KINDS), STORE_POINTS):
         full = asset not in _SOME[:1] and point not in _POINTS_OF_ALL
         yield Case(
             "killed at a point of the store",
@@ -66,14 +69,16 @@ def _cases() -> Iterator[Case]:
             WHOLE,
             partial(killed_in_the_store, asset=asset, point=point),
             full,
+            asset in RARER_KINDS,
         )
-    for asset, point in product(KINDS, EVENT_POINTS):
+    for asset, point in product((*KINDS, *RARER_KINDS), EVENT_POINTS):
         yield Case(
             "killed at Dagster's event",
             f"{asset}, {point}",
             "the artifact is kept, the run ended by doctor, the rerun reuses it",
             partial(killed_at_the_event, asset=asset, point=point),
             asset not in _SOME,
+            asset in RARER_KINDS,
         )
     for point in TABLES_POINTS:
         yield Case(
@@ -82,13 +87,14 @@ def _cases() -> Iterator[Case]:
             "the old file, the new or none; the rerun gives the same rows",
             partial(killed_in_the_tables, point=point),
         )
-    for asset, damage in product(KINDS, DAMAGES):
+    for asset, damage in product((*KINDS, *RARER_KINDS), DAMAGES):
         yield Case(
             "damaged artifact",
             f"{asset}, {damage}",
             SET_ASIDE,
             partial(damaged_artifact, asset=asset, damage=damage),
             asset not in _SOME,
+            asset in RARER_KINDS,
         )
     for asset, damage in product(_SOME, DAMAGES):
         yield Case(

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from anndata import AnnData
 
+import stalign_core as st
 from stalign_assets.new_study import create_study
+from stalign_core import keys
 from stalign_core.settings import parse_settings
 from tests.assets.conftest import tiny_data, two_donor_sheet
-from tests.reliability.faults.common import SETTINGS, bring
+from tests.reliability.cases import Case
+from tests.reliability.faults.common import RARER_SETTINGS, SETTINGS, bring
 from tests.reliability.place import Place, carry_out, copy_of
 
 __all__ = ["tiny_data"]
@@ -25,9 +31,31 @@ def original(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def rarer(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
+    """One with frozen bases, an embedding from outside and a table of pathways, run to its end; not to be changed."""
+    folder = tmp_path_factory.mktemp("rarer") / "study"
+    sheet = two_donor_sheet(tiny_data)
+    create_study(folder, sheet, parse_settings(RARER_SETTINGS))
+    cohort = st.read_cohort(sheet)
+    network = pd.DataFrame({"source": np.tile(["p", "q"], 10), "target": cohort.var_names[:20]})
+    network.to_csv(folder / "network.csv", index=False)
+    (folder / "outside").mkdir()
+    rng = np.random.default_rng(0)
+    for sample in cohort.obs[keys.SAMPLE].unique():
+        barcodes = cohort.obs.loc[cohort.obs[keys.SAMPLE] == sample, keys.BARCODE].astype(str)
+        outside = AnnData(obs=pd.DataFrame(index=barcodes.to_numpy()))
+        outside.obsm["X_outside"] = rng.normal(size=(len(barcodes), 8)).astype(np.float32)
+        outside.write_h5ad(folder / "outside" / f"{sample}.h5ad")
+    assert carry_out(bring, folder) == 0
+    return folder
+
+
 @pytest.fixture
-def place(original: Path, tmp_path: Path) -> Place:
-    """A copy to break."""
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A copy to break, of the study that the case needs."""
+    case: Case = request.node.callspec.params["case"]
+    original: Path = request.getfixturevalue("rarer" if case.rarer else "original")
     return copy_of(original, original.parent.with_name(f"copy_{original.parent.name}_{tmp_path.name}") / "study")
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from stalign_assets.driver import Request, bring_up_to_date
 from stalign_assets.planning import assets_of_scope
@@ -16,12 +17,29 @@ from tests.assets.conftest import TINY_SETTINGS
 
 SETTINGS: Final = {**TINY_SETTINGS, "variants": {"harmony": {"correction": "harmony"}}}
 EVERYTHING: Final = os.environ.get("STALIGN_RELIABILITY") == "full"
-KINDS: Final = tuple(
-    asset
-    for scope in ("samples", "cohort")
-    for asset in assets_of_scope(recipes_of(parse_settings(SETTINGS)), scope, SETTINGS["variants"])
-)
+RARER_SETTINGS: Final = {
+    **SETTINGS,
+    "incremental": {"freeze_bases": True},
+    "downstream": {"network": "network.csv", "min_targets": 3},
+    "representations": {"outside": {"obsm": "X_outside", "file": "outside/{sample}.h5ad"}},
+    "variants": {**SETTINGS["variants"], "outside": {"correction": "harmony", "representation": "outside"}},
+}
+"""Of a study that also makes what settings ask for: drift, an embedding from outside, pathway activity."""
+
+
+def _kinds(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    recipes = recipes_of(parse_settings(dict(settings)))
+    own, joint = (
+        assets_of_scope(recipes, scope, variants)
+        for scope, variants in (("samples", settings["variants"]), ("cohort", SETTINGS["variants"]))
+    )
+    return (*own, *joint)
+
+
+KINDS: Final = _kinds(SETTINGS)
 """Every asset that the study makes; those of a donor's own scope are the same functions on one donor."""
+RARER_KINDS: Final = tuple(asset for asset in _kinds(RARER_SETTINGS) if asset not in KINDS)
+"""Those that the other study makes besides."""
 TABLES: Final = "metrics_tables"
 KILLED: Final = -signal.SIGKILL
 
