@@ -33,8 +33,8 @@ def figure_2(tests: pd.DataFrame, settings: Settings) -> bytes:
     """ARI by method, alone and with a model, by task."""
     from stalign_core.plots.benchmark import grouped_bars
 
-    rows = _pooled(tests, settings, "ari")
-    rows = rows[(rows["representation"] == "pca") & rows["encoder"].isin(["", _first_encoder(rows)])]
+    rows = _with_one_encoder(_pooled(tests, settings, "ari"))
+    rows = rows[rows["representation"] == "pca"]
     return grouped_bars(
         _per_fold_and_seed(rows), panel="task", place="method", series="model", axis="ARI", titles=TITLES
     )
@@ -48,7 +48,7 @@ def figure_4(tests: pd.DataFrame, settings: Settings) -> bytes:
         raise MissingDataError("no variant of study.toml names an external embedding ([representations])")
     import pandas as pd
 
-    shown = pd.concat([_pooled(tests, settings, name) for name in ("ari", "ari_donor_annotated")])
+    shown = pd.concat([_with_one_encoder(_pooled(tests, settings, name)) for name in ("ari", "ari_donor_annotated")])
     shown = shown[shown["method"].isin(["uncorrected", "harmony"]) & shown["model"].isin(["alone", "aestetik"])]
     values = _per_fold_and_seed(shown)
     return grouped_bars(values, panel="metric", place="arm", series="representation", axis="ARI", titles=TITLES)
@@ -105,8 +105,10 @@ def _pooled(tests: pd.DataFrame, settings: Settings, metric: str) -> pd.DataFram
     return rows[rows["clusterer"] == settings.domains.clusterer]
 
 
-def _first_encoder(rows: pd.DataFrame) -> str:
-    return next((name for name in rows["encoder"] if name), "")
+def _with_one_encoder(rows: pd.DataFrame) -> pd.DataFrame:
+    """Without the arms of further encoders, which figure 12 is for: bars that compare something else would mix them."""
+    first = next((name for name in rows["encoder"] if name), "")
+    return rows[rows["encoder"].isin(["", first])]
 
 
 def _per_fold_and_seed(rows: pd.DataFrame) -> pd.DataFrame:
