@@ -5,12 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import resource
 import tempfile
+import time
 import traceback
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psutil
 import pytest
 
 from stalign_core.errors import InputDataError, StalignError
@@ -22,10 +25,17 @@ NATIVE = ("h5ad", "tenx_h5", "positions_parquet")
 READ, REFUSED, FAILED, LOST = "read", "refused", "failed", "lost"
 _MOST_MEMORY = 2 * 2**30
 _KILOBYTE = 1024
+_READY = "ready"
+_SECONDS_TO_START = 300
+_PATIENCE = 15
+"""Seconds by the clock that one of the processor may take."""
 
 
 class Isolated:
-    """Reads payloads in another process, and starts a new one when that is lost."""
+    """Reads payloads in another process, and starts a new one when that is lost.
+
+    A payload has so many seconds of the processor; on a busy machine that takes longer by the clock.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -35,15 +45,22 @@ class Isolated:
     def take(self, name: str, payload: bytes) -> tuple[str, str]:
         """How it went, and the line of a refusal or the traceback of a failure; two gigabytes are a failure, too."""
         self._connection.send((name, payload))
-        try:
-            if self._connection.poll(self._seconds):
+        with suppress(EOFError, psutil.Error):
+            if self._answers():
                 kind, text = self._connection.recv()
                 return kind, text
-        except EOFError:
-            pass
         self._stop()
         self._start()
         return LOST, ""
+
+    def _answers(self) -> bool:
+        process = psutil.Process(self._process.pid)
+        spent, began = _processor_seconds(process), time.monotonic()
+        while not self._connection.poll(0.5):
+            waited = time.monotonic() - began
+            if waited > _PATIENCE * self._seconds or _processor_seconds(process) - spent > self._seconds:
+                return False
+        return True
 
     def __enter__(self) -> Self:
         return self
@@ -58,6 +75,8 @@ class Isolated:
         self._process = self._context.Process(target=_serve, args=(theirs,), daemon=True)
         self._process.start()
         theirs.close()
+        assert self._connection.poll(_SECONDS_TO_START), "the process that reads did not start"
+        assert self._connection.recv() == _READY
 
     def _stop(self) -> None:
         self._process.kill()
@@ -81,7 +100,13 @@ def judge_as_a_study_reads(process: Isolated, name: str, payload: bytes) -> str:
     return how
 
 
+def _processor_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
 def _serve(connection: Connection) -> None:
+    connection.send(_READY)
     while True:
         name, payload = connection.recv()
         with tempfile.TemporaryDirectory() as folder:
