@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -78,9 +78,8 @@ def export_cohort(
     target.mkdir(parents=True, exist_ok=True)
     told = progress or silent
     done = []
-    for position, name in enumerate(formats):
-        told(f"writing {name}", position, len(formats))
-        done.append(_write(name, source, target))
+    for name in formats:
+        done.append(_write(name, source, target, told))
     told("exported", len(formats), len(formats))
     return tuple(done)
 
@@ -122,10 +121,11 @@ class CohortSource:
             shared = list(names) if position == 0 else [gene for gene in shared if gene in present]
         return shared
 
-    def sections(self) -> Iterator[ExportSection]:
-        """Each section."""
+    def sections(self, what: str, told: Progress) -> Iterator[ExportSection]:
+        """Each section; `told` is what is done with them, and with which."""
         of_sample = dict(tuple(self.table.groupby("sample", sort=False)))
-        for donor, sample in self.samples:
+        for position, (donor, sample) in enumerate(self.samples):
+            told(f"{what}: {sample}", position, len(self.samples))
             yield self._section(donor, sample, of_sample[sample])
 
     def _section(self, donor: str, sample: str, table: pd.DataFrame) -> ExportSection:
@@ -182,26 +182,28 @@ class CohortSource:
         return found
 
 
-def _write(name: str, source: CohortSource, folder: Path) -> Exported:
+def _write(name: str, source: CohortSource, folder: Path, told: Progress) -> Exported:
     from stalign_core import exports
+
+    sections = source.sections(f"writing {name}", told)
 
     atlas = folder / "atlas.h5ad"
     if name == "h5ad":
-        spots = exports.write_atlas(atlas, source.sections(), source.shared_genes(), source.facts)
+        spots = exports.write_atlas(atlas, sections, source.shared_genes(), source.facts)
         return Exported(name, (atlas,), spots)
     if name == "spatialdata":
         import anndata
 
         if not atlas.is_file():
-            _write("h5ad", source, folder)
+            _write("h5ad", source, folder, told)
         whole = anndata.read_h5ad(atlas)
         path = folder / "atlas.zarr"
-        exports.write_spatialdata(path, whole, source.sections(), [sample for _, sample in source.samples])
+        exports.write_spatialdata(path, whole, sections, [sample for _, sample in source.samples])
         return Exported(name, (path,), whole.n_obs)
     if name == "parquet":
-        return _write_parquet(source, folder)
+        return _write_parquet(sections, folder)
     files, spots = [], 0
-    for section in source.sections():
+    for section in sections:
         if name == "loupe":
             path = folder / "loupe" / f"{section.sample}.csv"
             spots += exports.write_loupe(path, section)
@@ -212,10 +214,10 @@ def _write(name: str, source: CohortSource, folder: Path) -> Exported:
     return Exported(name, tuple(files), spots)
 
 
-def _write_parquet(source: CohortSource, folder: Path) -> Exported:
+def _write_parquet(sections: Iterable[ExportSection], folder: Path) -> Exported:
     """Spots with their domains, and the embedding, as two tables with one row order."""
     obs, vectors = [], []
-    for section in source.sections():
+    for section in sections:
         obs.append(section.obs.assign(x=section.spatial[:, 0], y=section.spatial[:, 1]))
         vectors.append(section.obsm[keys.X_AESTETIK])
     table = pd.concat(obs, ignore_index=True)
