@@ -26,6 +26,7 @@ _BYTES_PER_SECOND: Final = 1_000_000
 _PATIENCE: Final = 4
 """Seconds that pass for each second of computing: other programs may want the processor, too."""
 _SMALL: Final = 2**20
+_SECONDS_TO_END: Final = 10
 
 
 def check_native_files(paths: Iterable[Path], least_seconds: float | None = None) -> None:
@@ -118,7 +119,8 @@ def _pass(chunk: Any) -> None: ...
 if __name__ == "__main__":
     # What goes in circles is ended by the system, also should whoever started this be killed meanwhile.
     most_seconds = int(sys.argv[1])
-    resource.setrlimit(resource.RLIMIT_CPU, (most_seconds, most_seconds))
+    # At the first limit the kernel sends SIGXCPU, at the second SIGKILL, and where they are the same, SIGKILL alone.
+    resource.setrlimit(resource.RLIMIT_CPU, (most_seconds, most_seconds + _SECONDS_TO_END))
     for each in sys.argv[2:]:
         sys.stdout.write(f"{each}\n")
         sys.stdout.flush()
