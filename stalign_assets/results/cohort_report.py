@@ -245,14 +245,15 @@ class _Report:
         activities = found.table("activities.parquet")
         if activities.empty:
             return [Section("Pathway activity", words(["No domain has enough spots in any donor."]))]
+        fdr = self.study.settings.downstream.fdr
         lead = words(
             [
                 "How much a pathway's targets stand out among a domain's fold changes, mean over the donors. A star "
-                "says that q is at most .05, for which three donors are needed.",
+                f"says that q is at most {fdr:g}, for which three donors are needed.",
                 f"The numbers are {self._csv('activities')}.",
             ]
         )
-        return [Section("Pathway activity", lead + self._figure("pathway_activity", activity_map(activities)))]
+        return [Section("Pathway activity", lead + self._figure("pathway_activity", activity_map(activities, fdr)))]
 
     def _metrics(self) -> list[Section]:
         if not self.study.metrics_path.is_file():

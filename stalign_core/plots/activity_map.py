@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,10 +13,8 @@ from stalign_core.plots.canvas import new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_LARGEST_Q: Final = 0.05
 
-
-def activity_map(activities: pd.DataFrame) -> Figure:
+def activity_map(activities: pd.DataFrame, fdr: float) -> Figure:
     """Draw the activity of each pathway in each domain; what passes the test over the donors bears a star.
 
     Parameters
@@ -24,6 +22,8 @@ def activity_map(activities: pd.DataFrame) -> Figure:
     activities
         Columns domain, pathway, activity and q (missing where donors are too few), as
         `stalign_core.downstream.domain_activities` gives them.
+    fdr
+        False discovery rate up to which a star is given.
     """
     activities = activities.assign(domain=activities["domain"].astype(str))
     domains = sorted(activities["domain"].unique(), key=natural_order)
@@ -34,7 +34,7 @@ def activity_map(activities: pd.DataFrame) -> Figure:
     largest = float(np.nanmax(np.abs(values))) or 1.0
     drawn = ax.imshow(values, cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto")
     pathways = list(mean.index)
-    for row in activities[activities["q"] <= _LARGEST_Q].itertuples():
+    for row in activities[activities["q"] <= fdr].itertuples():
         ax.text(domains.index(str(row.domain)), pathways.index(row.pathway), "*", ha="center", va="center")
     ax.set_xticks(np.arange(len(domains)), domains)
     ax.set_yticks(np.arange(len(pathways)), pathways)

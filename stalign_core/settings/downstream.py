@@ -14,7 +14,9 @@ class DownstreamSettings(Section):
 
     min_spots: PositiveInt = Field(10, description="spots that a domain, and the rest, must have in a donor to count")
     min_counts: PositiveInt = Field(10, description="counts that a gene must have over all donors")
-    fdr: Unit = Field(0.05, description="false discovery rate up to which a gene is a marker")
+    fdr: Unit = Field(
+        0.05, description="false discovery rate up to which a gene is a marker, and a pathway's activity bears a star"
+    )
     min_log2_fold_change: float = Field(0.5, ge=0, description="how much more of a marker its domain must have")
     conserved_share: Unit = Field(0.8, description="share of the donors from which a marker is 'conserved'")
     network: str | None = Field(

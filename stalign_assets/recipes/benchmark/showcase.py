@@ -131,4 +131,5 @@ def figure_13(shown: Showcase) -> bytes:
         start += section.n_spots
         of_donor.add_section(section.counts, section.genes, section.symbols, own)
     profiles = shared_profiles({donor: each.result() for donor, each in sums.items()})
-    return to_png(activity_map(domain_activities(donor_activities(profiles, network))))
+    activities = domain_activities(donor_activities(profiles, network))
+    return to_png(activity_map(activities, settings.downstream.fdr))

@@ -161,8 +161,10 @@ def test_pathways_and_domains_of_the_map_are_in_order_and_significant_ones_bear_
     activities = pd.DataFrame(places, columns=["domain", "pathway"])
     activities["activity"] = [4.0, -1.0, 0.5, 0.2, -3.0, 2.0]
     activities["q"] = [0.01, np.nan, 0.5, 0.5, 0.04, 0.06]
-    (axes, _) = activity_map(activities).axes
+    (axes, _) = activity_map(activities, 0.05).axes
     assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "2", "10"]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["WNT", "p53"]
     np.testing.assert_allclose(axes.images[0].get_array(), [[-3.0, 0.5, 4.0], [2.0, 0.2, -1.0]])
     assert sorted(text.get_position() for text in axes.texts if text.get_text() == "*") == [(0, 0), (2, 0)]
+    (strict, _) = activity_map(activities, 0.01).axes
+    assert [text.get_position() for text in strict.texts if text.get_text() == "*"] == [(2, 0)]
