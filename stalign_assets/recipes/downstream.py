@@ -80,9 +80,9 @@ def downstream_recipes(settings: Settings, variant: str) -> Iterator[Recipe]:
             description="Activity of each pathway of the study's network in each domain, by decoupler.",
             code_version=_ACTIVITY_VERSION,
             inputs=(Input(f"{prefix}/{PROFILES}"),),
-            settings=_activity_settings,
+            settings=activity_settings,
             compute=partial(_score_pathways, f"{prefix}/{PROFILES}"),
-            sources=_network_source,
+            sources=_network_sources,
             **common,
         )
 
@@ -208,22 +208,37 @@ def _compare_abundance(domains_asset: str, task: Task) -> None:
     )
 
 
-def network_file(study: Study) -> Path:
-    """The study's network of pathways, given relative to the study folder or absolute."""
-    assert study.settings.downstream.network is not None, "the asset is there only where a network is named"
-    path = study.folder / study.settings.downstream.network
+def network_file(study: Study, setting: str, named: str) -> Path:
+    """The network of pathways that a setting names, relative to the study folder or absolute.
+
+    Raises
+    ------
+    DownstreamError
+        If it is no file.
+    """
+    path = study.folder / named
     if not path.is_file():
-        raise DownstreamError(
-            "downstream.network", f"names {path}, which is no file", expected="a CSV: source,target[,weight]"
-        )
+        raise DownstreamError(setting, f"names {path}, which is no file", expected="a CSV: source,target[,weight]")
     return path
 
 
-def _network_source(study: Study, partition: str) -> Sequence[SourceFile]:  # noqa: ARG001
-    return [SourceFile("cohort", _NETWORK_ROLE, network_file(study))]
+def network_source(path: Path) -> SourceFile:
+    """The network as a raw file that counts by its content."""
+    return SourceFile("cohort", _NETWORK_ROLE, path)
 
 
-def _activity_settings(context: KeyContext) -> Mapping[str, Any]:
+def _own_network(study: Study) -> Path:
+    named = study.settings.downstream.network
+    assert named is not None, "the asset is there only where a network is named"
+    return network_file(study, "downstream.network", named)
+
+
+def _network_sources(study: Study, partition: str) -> Sequence[SourceFile]:  # noqa: ARG001
+    return [network_source(_own_network(study))]
+
+
+def activity_settings(context: KeyContext) -> Mapping[str, Any]:
+    """What activities of pathways depend on."""
     settings = context.settings.downstream
     return {name: getattr(settings, name) for name in ("activity_method", "min_spots", "min_targets", "fdr")}
 
@@ -234,7 +249,7 @@ def _score_pathways(profiles_asset: str, task: Task) -> None:
     settings = task.key_settings
     activities = donor_activities(
         stored_profiles(task.one(profiles_asset), task.donors),
-        read_network(network_file(task.study)),
+        read_network(_own_network(task.study)),
         method=settings["activity_method"],
         min_spots=settings["min_spots"],
         min_targets=settings["min_targets"],

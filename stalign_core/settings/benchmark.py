@@ -54,7 +54,9 @@ class BenchmarkSettings(Section):
     scib_spots: int = Field(
         3000, ge=0, description="annotated spots on which scib-metrics' own total is taken, first seed; 0: not at all"
     )
-    network: str = Field("", description="local table source,target,weight for pathway activity by domain")
+    network: str = Field(
+        "", description="local table source,target,weight for pathway activity by domain; empty: that of [downstream]"
+    )
 
     @model_validator(mode="after")
     def _names_are_known(self) -> BenchmarkSettings:

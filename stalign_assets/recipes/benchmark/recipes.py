@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from stalign_assets.recipes.benchmark.results import SEARCH, deal_folds, draw_figures, gather, write_page
 from stalign_assets.recipes.benchmark.search import search_fold
+from stalign_assets.recipes.benchmark.showcase import benchmark_network
 from stalign_assets.recipes.benchmark.trials import inputs_of_trials
-from stalign_assets.recipes.recipe import BENCHMARK_GROUP, SPLITS, Input, KeyContext, Recipe, no_settings
+from stalign_assets.recipes.downstream import activity_settings, network_source
+from stalign_assets.recipes.recipe import BENCHMARK_GROUP, SPLITS, Input, KeyContext, Recipe, SourceFile, no_settings
 from stalign_assets.recipes.samples import RAW
 
 if TYPE_CHECKING:
+    from stalign_assets.study import Study
     from stalign_core.settings import Settings
 
 RESULTS: Final = "benchmark/results"
@@ -68,7 +71,8 @@ def benchmark_recipes(settings: Settings) -> Iterator[Recipe]:
         partitioning="none",
         code_version=_FIGURES_VERSION,
         inputs=(Input(RESULTS), *inputs_of_trials(settings)),
-        settings=_search_settings,
+        settings=_figure_settings,
+        sources=_figure_sources,
         compute=draw_figures,
         pool="gpu",
         kinds=("matplotlib",),
@@ -106,6 +110,15 @@ def _search_settings(context: KeyContext) -> Mapping[str, Any]:
         "metrics": settings.metrics,
         "domains": settings.domains.model_dump(mode="json", exclude={"n_domains"}),
     }
+
+
+def _figure_settings(context: KeyContext) -> Mapping[str, Any]:
+    return {**_search_settings(context), **activity_settings(context)}
+
+
+def _figure_sources(study: Study, partition: str) -> Sequence[SourceFile]:  # noqa: ARG001
+    network = benchmark_network(study)
+    return [] if network is None else [network_source(network)]
 
 
 def _report_settings(context: KeyContext) -> Mapping[str, Any]:

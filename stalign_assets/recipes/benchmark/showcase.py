@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stalign_assets.recipes.benchmark.figures import MissingDataError
 from stalign_assets.recipes.benchmark.search import Fold
+from stalign_assets.recipes.downstream import network_file
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import pandas as pd
 
     from stalign_assets.recipes.benchmark.trials import Bench
     from stalign_assets.recipes.recipe import Task
+    from stalign_assets.study import Study
     from stalign_core.benchmark.group import Group
     from stalign_core.benchmark.trial import TrialResult
 
@@ -107,6 +111,17 @@ def figure_10(shown: Showcase) -> dict[str, bytes]:
     return maps
 
 
+def benchmark_network(study: Study) -> Path | None:
+    """The table of pathways that figure 13 is drawn with: the benchmark's, else the study's, if either names one."""
+    for setting, named in (
+        ("benchmark.network", study.settings.benchmark.network),
+        ("downstream.network", study.settings.downstream.network),
+    ):
+        if named:
+            return network_file(study, setting, named)
+    return None
+
+
 def figure_13(shown: Showcase) -> bytes:
     """Pathway activity by domain, from a local network."""
     from stalign_core.downstream import domain_activities, donor_activities, read_network
@@ -115,12 +130,12 @@ def figure_13(shown: Showcase) -> bytes:
     from stalign_core.plots.canvas import to_png
 
     settings = shown.task.settings
-    if not settings.benchmark.network:
-        raise MissingDataError("benchmark.network names no local table of pathways and their genes")
+    path = benchmark_network(shown.task.study)
+    if path is None:
+        raise MissingDataError("neither benchmark.network nor downstream.network names a table of pathways")
     method = next((name for name in PREFERRED if name in shown.methods), None)
     if method is None:
         raise MissingDataError("needs a correction method with the models alone and aestetik")
-    network = read_network(shown.task.study.folder / settings.benchmark.network)
     domains = shown.domains(f"{method}+aestetik")
     names = sorted(set(domains))
     start = 0
@@ -131,5 +146,12 @@ def figure_13(shown: Showcase) -> bytes:
         start += section.n_spots
         of_donor.add_section(section.counts, section.genes, section.symbols, own)
     profiles = shared_profiles({donor: each.result() for donor, each in sums.items()})
-    activities = domain_activities(donor_activities(profiles, network))
-    return to_png(activity_map(activities, settings.downstream.fdr))
+    chosen = settings.downstream
+    activities = donor_activities(
+        profiles,
+        read_network(path),
+        method=chosen.activity_method,
+        min_spots=chosen.min_spots,
+        min_targets=chosen.min_targets,
+    )
+    return to_png(activity_map(domain_activities(activities), chosen.fdr))

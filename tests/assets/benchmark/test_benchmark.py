@@ -18,6 +18,7 @@ from stalign_assets.garbage import roots
 from stalign_assets.new_study import create_study
 from stalign_assets.recipes.benchmark.trials import TRIALS, Bench
 from stalign_assets.results.tables import query
+from stalign_assets.settings_file import set_value
 from stalign_assets.study import SETTINGS_FILE, open_study
 from stalign_core.settings import parse_settings
 from stalign_core.simulate import simulate_cohort
@@ -112,6 +113,27 @@ def test_page_tables_and_figures_are_there_and_what_is_missing_says_why(finished
         ("13", "network"),
     ):
         assert name in page and reason in page
+
+
+def test_activity_is_drawn_with_the_studys_table_and_again_when_its_content_changes(finished: Path) -> None:
+    """The benchmark's own setting is empty; what trials there are stay."""
+    count, genes = n_trials(finished), _genes(finished)
+    drawn = []
+    for first in (0, 10):
+        rows = [f"{name},{gene}" for name, start in (("p", first), ("q", 30)) for gene in genes[start : start + 10]]
+        (finished / "network.csv").write_text("\n".join(["source,target", *rows]) + "\n")
+        set_value(finished / SETTINGS_FILE, "downstream", "network", "network.csv")
+        outcome = run_benchmark(finished)
+        assert outcome.exit_code == 0, (outcome.bad_input, outcome.failures)
+        drawn.append((finished / "reports" / "benchmark" / "figure_13_multi_donor.png").read_bytes())
+    assert drawn[0] != drawn[1]
+    assert n_trials(finished) == count
+
+
+def _genes(folder: Path) -> list[str]:
+    raw = open_study(folder).store.current("raw_samples", "P01")
+    assert raw is not None
+    return raw.anndata("P01_S1.counts.h5ad").var_names.tolist()
 
 
 def test_trials_are_a_table_of_duckdb(finished: Path) -> None:
