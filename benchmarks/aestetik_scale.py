@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
 
 import numpy as np
+from common.memory import wait_measured
 
-KILOBYTES_PER_GIGABYTE = 1 << 20
+MEGABYTES_PER_GIGABYTE = 1024
 N_DOMAINS = 7
 
 
@@ -59,11 +59,10 @@ def in_own_process(n_spots: int, chosen: argparse.Namespace) -> tuple[dict[str, 
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     printed = child.stdout.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
+    usage = wait_measured(child)
     if child.returncode:
         raise SystemExit(f"the run with {n_spots} spots ended with {child.returncode}")
-    return json.loads(printed.splitlines()[-1]), usage.ru_maxrss / KILOBYTES_PER_GIGABYTE
+    return json.loads(printed.splitlines()[-1]), usage.peak_mb / MEGABYTES_PER_GIGABYTE
 
 
 def main() -> None:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common.memory import own_peak_mb
 
 TILE = 512
 BATCH = 64
@@ -38,8 +38,6 @@ TISSUE_TILES = 48
 """Different tiles that the simulated tissue is laid out of, in a random order."""
 BYTES_PER_PIXEL = 0.6
 """Upper bound of what the TIFF needs on disk, per pixel of its finest level."""
-MEGABYTE = 1024
-"""Kilobytes, which the kernel counts in."""
 
 
 def make_slide(path: Path, side: int, compression: str) -> None:
@@ -86,7 +84,7 @@ def extract(image: Path, patch: int, n_spots: int) -> dict[str, float]:
     from stalign_core.morphology.encoders.texture import prepare
     from stalign_core.morphology.patches import PatchReader, prefetched
 
-    before = peak_memory()
+    before = own_peak_mb()
     opening = time.perf_counter()
     with open_slide(image) as slide:
         opened, cpu = time.perf_counter(), time.process_time()
@@ -101,7 +99,7 @@ def extract(image: Path, patch: int, n_spots: int) -> dict[str, float]:
         "cpu_ms": 1000 * cpu / n_read,
         "tiles": n_tiles,
         "baseline_mb": before,
-        "peak_mb": peak_memory(),
+        "peak_mb": own_peak_mb(),
     }
 
 
@@ -154,11 +152,6 @@ def loaded_encoder(model: str, device: str) -> Any:
         return load_encoder(model, EncoderSettings(model=f"timm:{model}", weights=str(weights)), device)
 
 
-def peak_memory() -> float:
-    """Largest resident memory of this process so far, in megabytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MEGABYTE
-
-
 def in_own_process(*arguments: object) -> dict[str, Any]:
     """What one step prints."""
     printed = subprocess.run(
@@ -174,7 +167,7 @@ def run_step(step: str, image: str, *numbers: str) -> dict[str, float]:
     """One step, in this process."""
     if step == "make":
         make_slide(Path(image), int(numbers[0]), numbers[1])
-        return {"peak_mb": peak_memory()}
+        return {"peak_mb": own_peak_mb()}
     if step == "extract":
         return extract(Path(image), int(numbers[0]), int(numbers[1]))
     return encode(Path(image), int(numbers[0]), int(numbers[1]), int(numbers[2]), numbers[3], numbers[4])

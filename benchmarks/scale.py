@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import subprocess
 import sys
 import time
@@ -25,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from common.asset_costs import AssetCost, costs_of, draw, table_of
+from common.memory import wait_measured
 from common.simulated_donors import donor_name, shared_biology, write_donor
 
-KILOBYTES_PER_GIGABYTE = 1 << 20
+MEGABYTES_PER_GIGABYTE = 1024
 SHEET_COLUMNS = ("sample", "donor", "path", "image", "annotation")
 DONORS, FROZEN, THAWED = "donors", "one more, frozen", "one more, thawed"
 
@@ -142,14 +142,13 @@ def _run_in_child(study: Path, phase: str) -> dict[str, float]:
     _set(study, "execution", "threads", 1)
     began = time.time()
     child = subprocess.Popen([sys.executable, __file__, str(study), "--only", phase])
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
+    usage = wait_measured(child)
     if child.returncode:
         raise SystemExit(f"the {phase} ended with {child.returncode}")
     return {
         "seconds": round(time.time() - began, 1),
-        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
-        "peak_gb": round(usage.ru_maxrss / KILOBYTES_PER_GIGABYTE, 2),
+        "cpu_seconds": round(usage.cpu_seconds, 1),
+        "peak_gb": round(usage.peak_mb / MEGABYTES_PER_GIGABYTE, 2),
     }
 
 

@@ -52,7 +52,7 @@ class Measure:
     def __enter__(self) -> Self:
         _give_back_freed_memory()
         self.memory_at_start_bytes = _resident_memory()
-        if not _reset_high_water_mark():
+        if not _resethigh_water_mark():
             self._sampler = threading.Thread(target=self._sample, daemon=True)
             self._sampler.start()
         self._cpu_start = _cpu_seconds()
@@ -66,7 +66,7 @@ class Measure:
         self.cpu_seconds = _cpu_seconds() - self._cpu_start
         self._stop.set()
         if self._sampler is None:
-            self.peak_memory_bytes = _high_water_mark()
+            self.peak_memory_bytes = high_water_mark()
         else:
             self._sampler.join()
 
@@ -104,7 +104,7 @@ def _resident_memory() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def _reset_high_water_mark() -> bool:
+def _resethigh_water_mark() -> bool:
     try:
         _CLEAR_REFS.write_text("5")
     except OSError:
@@ -112,7 +112,12 @@ def _reset_high_water_mark() -> bool:
     return True
 
 
-def _high_water_mark() -> int:
+def high_water_mark() -> int:
+    """Largest resident memory, in bytes, of this process since it began or the mark was reset.
+
+    What the kernel counts for `getrusage` is only the substitute: it starts at the memory of the process that started
+    this one.
+    """
     for line in _STATUS.read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -11,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-MEGABYTE = 1024
-"""Kilobytes, which the kernel counts in."""
+from common.memory import wait_measured
 
 
 @dataclass(frozen=True)
@@ -49,11 +47,10 @@ def run_child(command: Sequence[str], given: Mapping[str, object]) -> Outcome:
             child = subprocess.Popen(
                 [*command, str(source), str(result)], cwd=folder, stdout=stream, stderr=subprocess.STDOUT
             )
-            _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
+            usage = wait_measured(child)
         if child.returncode:
             said = log.read_text(encoding="utf-8", errors="replace")[-2000:]
             raise RuntimeError(f"{command[-1]} ended with {child.returncode}:\n{said}")
         with np.load(result) as arrays:
             found = dict(arrays)
-    return Outcome(found, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / MEGABYTE)
+    return Outcome(found, usage.cpu_seconds, usage.peak_mb)

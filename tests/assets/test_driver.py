@@ -331,6 +331,7 @@ def test_the_report_says_where_results_lie_and_one_place_decides_the_exit_code(f
     opened = open_study(finished_study)
     report = Report(opened, finished_study, tables=[finished_study / "reports" / "domains_cohort_harmony.csv"])
     assert report.lines()[1:] == [
+        f"report: {finished_study}/reports/cohort.html",
         f"domains: {finished_study}/reports/domains_*.csv (1 tables)",
         f"metrics: {finished_study}/metrics.duckdb, shown by: stalign metrics {finished_study}",
         f"artifacts: {opened.store.base}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import tempfile
 import time
 import traceback
@@ -16,6 +15,7 @@ from typing import Self
 import psutil
 import pytest
 
+from stalign_assets.measure import high_water_mark
 from stalign_core.errors import InputDataError, StalignError
 from stalign_core.readers.native_probe import check_native_files
 from tests.fuzz.targets import TARGETS
@@ -24,7 +24,6 @@ NATIVE = ("h5ad", "tenx_h5", "positions_parquet")
 """Targets that are read by HDF5 and Arrow."""
 READ, REFUSED, FAILED, LOST = "read", "refused", "failed", "lost"
 _MOST_MEMORY = 2 * 2**30
-_KILOBYTE = 1024
 _READY = "ready"
 _SECONDS_TO_START = 300
 _PATIENCE = 15
@@ -124,5 +123,5 @@ def _take(name: str, payload: bytes, folder: Path) -> tuple[str, str]:
 
 
 def _within_memory(answer: tuple[str, str]) -> tuple[str, str]:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KILOBYTE
+    peak = high_water_mark()
     return answer if peak < _MOST_MEMORY else (FAILED, f"reading took {peak} bytes of memory")
