@@ -52,7 +52,7 @@ class Measure:
     def __enter__(self) -> Self:
         _give_back_freed_memory()
         self.memory_at_start_bytes = _resident_memory()
-        if not _resethigh_water_mark():
+        if not _reset_high_water_mark():
             self._sampler = threading.Thread(target=self._sample, daemon=True)
             self._sampler.start()
         self._cpu_start = _cpu_seconds()
@@ -104,7 +104,7 @@ def _resident_memory() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def _resethigh_water_mark() -> bool:
+def _reset_high_water_mark() -> bool:
     try:
         _CLEAR_REFS.write_text("5")
     except OSError:
