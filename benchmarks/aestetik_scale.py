@@ -14,6 +14,7 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -56,13 +57,14 @@ def in_own_process(n_spots: int, chosen: argparse.Namespace) -> tuple[dict[str, 
     """What `measure` gives for one size, and that process's peak memory in gigabytes."""
     command = [sys.executable, __file__, "--only", str(n_spots), "--passes", str(chosen.passes)]
     command += ["--window", str(chosen.window), "--device", chosen.device]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    printed = child.stdout.read()
-    usage = wait_measured(child)
-    if child.returncode:
-        raise SystemExit(f"the run with {n_spots} spots ended with {child.returncode}")
-    return json.loads(printed.splitlines()[-1]), usage.peak_mb / MEGABYTES_PER_GIGABYTE
+    with tempfile.TemporaryFile("w+") as printed:
+        child = subprocess.Popen(command, stdout=printed, text=True)
+        usage = wait_measured(child)
+        if child.returncode:
+            raise SystemExit(f"the run with {n_spots} spots ended with {child.returncode}")
+        printed.seek(0)
+        found: dict[str, float] = json.loads(printed.read().splitlines()[-1])
+    return found, usage.peak_mb / MEGABYTES_PER_GIGABYTE
 
 
 def main() -> None:

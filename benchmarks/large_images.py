@@ -28,7 +28,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common.memory import own_peak_mb
+from common.memory import MEBIBYTE
+
+from stalign_assets.measure import high_water_mark
 
 TILE = 512
 BATCH = 64
@@ -84,7 +86,7 @@ def extract(image: Path, patch: int, n_spots: int) -> dict[str, float]:
     from stalign_core.morphology.encoders.texture import prepare
     from stalign_core.morphology.patches import PatchReader, prefetched
 
-    before = own_peak_mb()
+    before = high_water_mark() / MEBIBYTE
     opening = time.perf_counter()
     with open_slide(image) as slide:
         opened, cpu = time.perf_counter(), time.process_time()
@@ -99,7 +101,7 @@ def extract(image: Path, patch: int, n_spots: int) -> dict[str, float]:
         "cpu_ms": 1000 * cpu / n_read,
         "tiles": n_tiles,
         "baseline_mb": before,
-        "peak_mb": own_peak_mb(),
+        "peak_mb": high_water_mark() / MEBIBYTE,
     }
 
 
@@ -167,7 +169,7 @@ def run_step(step: str, image: str, *numbers: str) -> dict[str, float]:
     """One step, in this process."""
     if step == "make":
         make_slide(Path(image), int(numbers[0]), numbers[1])
-        return {"peak_mb": own_peak_mb()}
+        return {"peak_mb": high_water_mark() / MEBIBYTE}
     if step == "extract":
         return extract(Path(image), int(numbers[0]), int(numbers[1]))
     return encode(Path(image), int(numbers[0]), int(numbers[1]), int(numbers[2]), numbers[3], numbers[4])

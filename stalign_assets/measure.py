@@ -17,7 +17,6 @@ from types import TracebackType
 from typing import Final, Self
 
 _CLEAR_REFS = Path("/proc/self/clear_refs")
-_STATUS = Path("/proc/self/status")
 _SAMPLING_SECONDS = 0.05
 _UNNOTICED_BYTES: Final = 32 * 1024**2
 _resident_when_collected = 0
@@ -112,13 +111,19 @@ def _reset_high_water_mark() -> bool:
     return True
 
 
-def high_water_mark() -> int:
-    """Largest resident memory, in bytes, of this process since it began or the mark was reset.
+def high_water_mark(pid: int | None = None) -> int:
+    """Largest resident memory, in bytes, of a process since it began or its mark was reset.
 
     What the kernel counts for `getrusage` is only the substitute: it starts at the memory of the process that started
     this one.
+
+    Parameters
+    ----------
+    pid
+        Another process than this; zero is given for one that has ended.
     """
-    for line in _STATUS.read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid or 'self'}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0 if pid else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

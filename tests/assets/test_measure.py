@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 import time
@@ -9,11 +10,13 @@ from pathlib import Path
 
 import dagster as dg
 import numpy as np
+import pytest
 
-from stalign_assets.measure import Measure
+from stalign_assets.measure import Measure, high_water_mark
 from stalign_assets.runs import open_instance
 from stalign_assets.study import open_study
 
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 MEGABYTE = 1 << 20
 
 
@@ -74,3 +77,30 @@ def test_every_materialisation_of_a_study_tells_its_seconds_and_peak_memory(fini
                 assert float(str(told["peak_memory_mb"])) > 50, event.asset_key
                 n_found += 1
     assert n_found > 40
+
+
+def test_the_mark_of_a_process_leaves_out_the_one_that_started_it() -> None:
+    held = _fill(700)
+    told = "from stalign_assets.measure import high_water_mark; print(high_water_mark())"
+    printed = subprocess.run([sys.executable, "-c", told], stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert high_water_mark() > held.nbytes
+    assert 0 < int(printed) < 300 * MEGABYTE
+
+
+def test_a_benchmark_measures_the_largest_process_that_its_child_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    wait_measured = importlib.import_module("common.memory").wait_measured
+    held = _fill(700)
+    filled = "import time; filled = bytearray(200 << 20); filled[::4096] = bytes(len(filled[::4096])); time.sleep(1)"
+    starting = f"import subprocess, sys; sys.exit(subprocess.run([sys.executable, '-c', {filled!r}]).returncode + 3)"
+    child = subprocess.Popen([sys.executable, "-c", starting])
+    usage = wait_measured(child)
+    assert child.returncode == 3
+    assert 200 <= usage.peak_mb < 300 < held.nbytes / MEGABYTE
+    assert usage.cpu_seconds > 0
+
+
+def test_the_mark_of_a_process_that_ended_is_none() -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    assert high_water_mark(ended.pid) == 0
