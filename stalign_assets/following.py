@@ -81,13 +81,11 @@ class Follower:
 
 
 def _tell_materialisation(event: dg.DagsterEvent, console: Console) -> None:
-    from stalign_assets.platform.tables_asset import METRICS_TABLES
-
     materialization = event.step_materialization_data.materialization
     metadata: dict[str, Any] = {name: value.value for name, value in materialization.metadata.items()}
     asset = "/".join(materialization.asset_key.path)
     reused = bool(metadata["reused"])
-    if asset == METRICS_TABLES:  # tables are told of, but are no artifact that counts
+    if "provenance" not in metadata:  # it makes no artifact, so there is none to count
         console.step_said(f"{asset}: {'reused' if reused else 'rebuilt'}")
         return
     for line in () if reused else metadata.get("warnings", ()):
