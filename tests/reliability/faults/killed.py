@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import dagster as dg
+import duckdb
+import pandas as pd
 
 from stalign_assets.doctor.examination import examine
 from stalign_assets.results.tables import query
@@ -48,12 +52,30 @@ def killed_at_the_event(place: Place, asset: str, point: str) -> None:
 
 
 def killed_in_the_tables(place: Place, point: str) -> None:
-    before = query(place.study.metrics_path, "select * from metrics order by all")
-    place.study.metrics_path.unlink()
-    assert carry_out(run_and_die, place.folder, TABLES, UNPARTITIONED, point) == KILLED
-    if place.study.metrics_path.exists():
-        assert query(place.study.metrics_path, "select * from metrics order by all").equals(before)
+    whole, metrics = _metrics(place), place.study.metrics_path
+    replaced = point not in ("in compute", "before fsync", "after fsync", "before rename")
+    _outdate(metrics)
+    outdated = _metrics(place)
+    assert not outdated.equals(whole)
+    for was_there in (True, False):
+        if not was_there:
+            metrics.unlink()
+        assert carry_out(run_and_die, place.folder, TABLES, UNPARTITIONED, point) == KILLED
+        assert metrics.exists() == (was_there or replaced)
+        if metrics.exists():
+            assert _metrics(place).equals(whole if replaced else outdated)
     assert carry_out(run_and_die, place.folder, TABLES, UNPARTITIONED, "") == 0
-    assert query(place.study.metrics_path, "select * from metrics order by all").equals(before)
+    assert _metrics(place).equals(whole)
     list(examine(place.study, repair=True))
     assert [path.name for path in place.folder.iterdir() if path.name.startswith(".metrics")] == []
+
+
+def _metrics(place: Place) -> pd.DataFrame:
+    return query(place.study.metrics_path, "select * from metrics order by all")
+
+
+def _outdate(metrics: Path) -> None:
+    """Make the tables those of another state of the study."""
+    with duckdb.connect(str(metrics)) as connection:
+        connection.execute("update about set value = 'outdated' where name = 'input_key'")
+        connection.execute("update metrics set value = value + 1")
