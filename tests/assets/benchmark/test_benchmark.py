@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -159,6 +162,20 @@ def test_trials_are_kept_by_garbage_collection_as_inputs_of_the_results(finished
     assert named == {place[2] for place in places if place[0] == TRIALS}
 
 
+def die_at_the_third_new_trial(folder: Path) -> None:
+    """Go on with a search, and be killed when the third trial that it lacks is computed and not yet kept."""
+    keep, kept = Bench._keep, []
+
+    def dying(self: Bench, place: Any, *arguments: Any) -> Any:
+        kept.append(place.asset)
+        if kept.count(TRIALS) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return keep(self, place, *arguments)
+
+    Bench._keep = dying  # type: ignore[method-assign]
+    run_benchmark(folder)
+
+
 def test_a_wider_grid_adds_only_its_difference_and_a_killed_search_resumes(
     finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,21 +184,21 @@ def test_a_wider_grid_adds_only_its_difference_and_a_killed_search_resumes(
     wider = text.replace("morphology_weight = [0.0, 1.5]", "morphology_weight = [0.0, 1.5, 3.0]")
     assert wider != text
     (finished / SETTINGS_FILE).write_text(wider)
-    ran = Bench.run
-    calls = []
+    killed = multiprocessing.get_context("spawn").Process(target=die_at_the_third_new_trial, args=(finished,))
+    killed.start()
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
+    assert n_trials(finished) == count + 2, "what was done before the kill is kept, and nothing half done"
+    keep, resumed = Bench._keep, []
 
-    def dying(self: Bench, donors: Any, trial: Any, task: Any) -> Any:
-        calls.append(trial)
-        if len(calls) == 6:
-            raise KeyboardInterrupt
-        return ran(self, donors, trial, task)
+    def counting(self: Bench, place: Any, *arguments: Any) -> Any:
+        resumed.append(place.asset)
+        return keep(self, place, *arguments)
 
-    monkeypatch.setattr(Bench, "run", dying)
-    with pytest.raises(KeyboardInterrupt):
-        run_benchmark(finished)
-    monkeypatch.setattr(Bench, "run", ran)
+    monkeypatch.setattr(Bench, "_keep", counting)
     outcome = run_benchmark(finished)
     assert outcome.exit_code == 0
+    assert resumed.count(TRIALS) == n_trials(finished) - count - 2 > 0, "what was kept is not computed again"
     trials = table(finished, "trials")
     tuning = trials[trials["role"] == "tuning"]
     # One weight more: a trial per fold and arm with AESTETIK; nothing else of the tuning is new.
