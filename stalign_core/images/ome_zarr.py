@@ -51,19 +51,35 @@ class _ChunkTiles:
 
 def probe_ome_zarr(path: Path) -> ImageFacts:
     """Size and channels from the metadata."""
-    return _facts(path, *_finest_scale(path))
+    scales, axes = _scales(path)
+    return _facts(path, scales[0], axes)
 
 
-def ome_zarr_tiles(path: Path) -> TileSource:
-    """Open the finest scale for reading chunk by chunk."""
-    array, axes = _finest_scale(path)
+def ome_zarr_tiles(path: Path, longest_side: int | None = None) -> tuple[TileSource, float]:
+    """Open a scale for reading chunk by chunk.
+
+    Parameters
+    ----------
+    longest_side
+        Pixels that the longer side needs at least; None for the finest scale.
+
+    Returns
+    -------
+    The tiles of the coarsest scale that is large enough, and its pixels per pixel of the finest.
+    """
+    scales, axes = _scales(path)
+    x, y = axes.index("x"), axes.index("y")
+    array = scales[0]
+    if longest_side is not None:
+        large_enough = [scale for scale in scales if max(scale.shape[x], scale.shape[y]) >= longest_side]
+        array = min(large_enough, key=lambda scale: scale.shape[x], default=array)
     if array.dtype not in (bool, np.uint8, np.uint16, np.float16, np.float32, np.float64):
         raise ImageError(str(path), f"stores {array.dtype} samples", expected="RGB of 8 or 16 bits")
-    return _ChunkTiles(path, array, axes)
+    return _ChunkTiles(path, array, axes), array.shape[x] / scales[0].shape[x]
 
 
-def _finest_scale(path: Path) -> tuple[Any, tuple[str, ...]]:
-    """The array of the first dataset, which NGFF requires to be the finest, and the names of its axes."""
+def _scales(path: Path) -> tuple[list[Any], tuple[str, ...]]:
+    """The arrays of the pyramid, of which NGFF requires the first to be the finest, and the names of their axes."""
     import zarr
 
     with image_faults(path, "read"):
@@ -73,7 +89,7 @@ def _finest_scale(path: Path) -> tuple[Any, tuple[str, ...]]:
         if not scales:
             raise ImageError(str(path), "is a Zarr folder that holds no image", expected="an OME-Zarr image")
         axes = tuple(axis["name"] if isinstance(axis, dict) else str(axis) for axis in scales[0]["axes"])
-        return group[scales[0]["datasets"][0]["path"]], axes
+        return [group[dataset["path"]] for dataset in scales[0]["datasets"]], axes
 
 
 def _facts(path: Path, array: Any, axes: tuple[str, ...]) -> ImageFacts:

@@ -52,5 +52,5 @@ def open_slide(path: str | PathLike[str], cache_bytes: int = CACHE_BYTES) -> Sli
     path = Path(path)
     kind = image_format(path)
     if kind == "zarr":
-        return Slide(ome_zarr_tiles(path), cache_bytes)
-    return Slide(tiff_tiles(path) if kind == "tiff" else picture_tiles(path, kind), cache_bytes)
+        return Slide(ome_zarr_tiles(path)[0], cache_bytes)
+    return Slide(tiff_tiles(path)[0] if kind == "tiff" else picture_tiles(path, kind), cache_bytes)

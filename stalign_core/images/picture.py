@@ -7,6 +7,7 @@ bounds both: at most 2 GB of memory while decoding and 1.5 GB in the temporary f
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 from typing import IO, Any, Final
@@ -74,6 +75,21 @@ def picture_tiles(path: Path, kind: ImageFormat) -> TileSource:
         except BaseException:
             file.close()
             raise
+
+
+def reduced_jpeg(path: Path, longest_side: int) -> tuple[Pixels, float]:
+    """A JPEG decoded at 1, 1/2, 1/4 or 1/8 of its size, the smallest whose longer side is not below `longest_side`.
+
+    Returns
+    -------
+    (height, width, 3) uint8, and the fraction.
+    """
+    with image_faults(path, "decoded"), _open(path, "jpeg") as image:
+        facts = _facts(path, "jpeg", image)
+        wanted = longest_side / max(facts.width, facts.height)
+        image.draft(None, (math.ceil(facts.width * wanted), math.ceil(facts.height * wanted)))
+        image.load()
+        return _rgb(path, image), 1 / round(facts.width / image.width)
 
 
 def _open(path: Path, kind: ImageFormat) -> Any:

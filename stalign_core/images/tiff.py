@@ -129,16 +129,28 @@ def probe_tiff(path: Path) -> ImageFacts:
             tiff.close()
 
 
-def tiff_tiles(path: Path) -> TileSource:
-    """Open the full-resolution plane for reading tile by tile."""
+def tiff_tiles(path: Path, longest_side: int | None = None) -> tuple[TileSource, float]:
+    """Open a level of the pyramid for reading tile by tile.
+
+    Parameters
+    ----------
+    longest_side
+        Pixels that the longer side needs at least; None for the full resolution.
+
+    Returns
+    -------
+    The tiles of the coarsest level that is large enough, and its pixels per pixel of the full resolution.
+    """
     with image_faults(path, "read"):
         tiff = _open(path)
         try:
-            series = _largest_series(path, tiff)
+            finest = _largest_series(path, tiff)
+            series = finest if longest_side is None else _coarsest_level(finest, longest_side)
             facts = _facts(path, series)
             layout = _layout(path, series)
             mapped = series.dataoffset is not None and series.keyframe.is_memmappable
-            return (_MappedTiles if mapped else _SegmentTiles)(path, tiff, series, layout, facts)
+            tiles = (_MappedTiles if mapped else _SegmentTiles)(path, tiff, series, layout, facts)
+            return tiles, facts.width / _extent(finest, "X")
         except BaseException:
             tiff.close()
             raise
@@ -169,6 +181,16 @@ def _largest_series(path: Path, tiff: Any) -> Any:
             remedy=_CONVERT,
         )
     return largest
+
+
+def _coarsest_level(finest: Any, longest_side: int) -> Any:
+    """The last level of a pyramid whose longer side is long enough; levels of other axes are no part of it."""
+    large_enough = [
+        level
+        for level in finest.levels
+        if level.axes == finest.axes and max(_extent(level, "X"), _extent(level, "Y")) >= longest_side
+    ]
+    return min(large_enough, key=lambda level: _extent(level, "X"), default=finest)
 
 
 def _extent(series: Any, axis: str) -> int:

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from stalign_core import keys
+from stalign_core.images import read_overview
 from stalign_core.progress import Progress, silent
 from stalign_core.readers.facts import SampleFacts
 from stalign_core.readers.genes import SharedGenes, share_genes
 from stalign_core.readers.native_probe import check_native_files
-from stalign_core.readers.pictures import LARGEST_PICTURE
+from stalign_core.readers.pictures import plotted_as
 from stalign_core.readers.sample import read_sample, source_files
 
 if TYPE_CHECKING:
@@ -101,24 +102,9 @@ def _spatial_entry(facts: SampleFacts) -> dict[str, Any]:
         "images": {},
         "scalefactors": {"spot_diameter_fullres": facts.spot_diameter},
     }
-    picture = _small_picture(facts)
-    if picture is not None:
-        # A full-resolution image this small stands where plots look for the hires picture.
-        kind = "lowres" if facts.image_kind == "lowres" else "hires"
-        entry["images"][kind] = picture
-        entry["scalefactors"][f"tissue_{kind}_scalef"] = facts.image_scale
+    if facts.image:
+        pixels, scale = read_overview(facts.image)
+        kind = plotted_as(facts.image_kind)
+        entry["images"][kind] = pixels
+        entry["scalefactors"][f"tissue_{kind}_scalef"] = facts.image_scale * scale
     return entry
-
-
-def _small_picture(facts: SampleFacts) -> Any:
-    if not facts.image:
-        return None
-    from PIL import Image
-
-    from stalign_core.images import probe_image
-
-    size = probe_image(Path(facts.image))
-    if size.width * size.height > LARGEST_PICTURE or size.format not in ("png", "jpeg"):
-        return None
-    with Image.open(facts.image) as image:
-        return np.asarray(image.convert("RGB"))

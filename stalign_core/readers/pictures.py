@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,7 @@ from stalign_core.readers.zarr_layout import ZarrStore
 
 if TYPE_CHECKING:
     from stalign_core.cohort import Sample
-
-
-LARGEST_PICTURE: Final = 6_000_000
-"""Pixels of a picture that is taken along for plots: hires pictures have 2000 x 2000 at most."""
+    from stalign_core.images.pixels import Pixels
 
 
 @dataclass(frozen=True)
@@ -62,33 +59,31 @@ def image_file(sample: Sample, files: SectionFiles | None = None) -> Path | None
     return next(iter(_own_pictures(files).values()), None) if isinstance(files, SpaceRangerFiles) else None
 
 
-def small_picture(sample: Sample) -> tuple[str, NDArray[np.uint8], float] | None:
+def small_picture(sample: Sample) -> tuple[str, Pixels, float] | None:
     """A picture for plots: its kind, (height, width, 3) pixels and pixels per full-resolution pixel.
 
-    The Space Ranger folder's own hires or lowres picture; else the sheet's image, where it is no larger than one.
-    None where there is none, or it cannot be read any more: plots can do without.
+    The Space Ranger folder's own hires or lowres picture; else an overview of the image that serves. None where there
+    is none, or it cannot be read any more: plots can do without.
     """
-    from PIL import Image
-
     from stalign_core.errors import StalignError
-    from stalign_core.images import probe_image
+    from stalign_core.images import read_overview
 
     try:
         files = locate_section(sample.path, sample.bin, sample.table)
         own = _own_pictures(files) if isinstance(files, SpaceRangerFiles) else {}
         picture = next((_scaled(path, kind, files) for kind, path in own.items()), None)  # type: ignore[arg-type]
-        if picture is None and sample.image is not None:
-            size = probe_image(sample.image)
-            if size.width * size.height <= LARGEST_PICTURE and size.format in ("png", "jpeg"):
-                picture = Picture(sample.image, "full", 1.0)
+        picture = picture or choose_image(sample, files)
         if picture is None:
             return None
-        with Image.open(picture.path) as image:
-            pixels = np.asarray(image.convert("RGB"))
+        pixels, scale = read_overview(picture.path)
     except (StalignError, OSError):
         return None
-    # A full-resolution image this small stands where plots look for the hires picture.
-    return ("lowres" if picture.kind == "lowres" else "hires"), pixels, picture.scale
+    return plotted_as(picture.kind), pixels, picture.scale * scale
+
+
+def plotted_as(kind: ImageKind) -> str:
+    """Under which name scanpy's plots look for a picture: an overview of a full image stands for the hires one."""
+    return "lowres" if kind == "lowres" else "hires"
 
 
 def check_spots_on_image(sample: Sample, spatial: NDArray[np.float64], picture: Picture) -> tuple[str, ...]:
