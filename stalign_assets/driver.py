@@ -12,6 +12,7 @@ from stalign_assets.full_disk import naming_full_disk
 from stalign_assets.locking import using_store
 from stalign_assets.planning import assets_of_scope, is_stale, plan, plan_by_keys
 from stalign_assets.platform.executors.reach import reaching_cluster
+from stalign_assets.platform.report_assets import COHORT_REPORT
 from stalign_assets.platform.tables_asset import METRICS_TABLES
 from stalign_assets.recipes.graph import SCOPES, recipes_of
 from stalign_assets.recipes.samples import RAW
@@ -214,9 +215,9 @@ class _Driver:
                 self._keep_faults(outcome)
 
     def _run_tables(self) -> None:
-        """Rebuild the tables in a run of their own: one that fails above takes no other's results with it."""
-        self.console.title("tables")
-        outcome = self._start([METRICS_TABLES], None)
+        """Rebuild tables and reports in a run of their own: one that fails above takes no other's results with it."""
+        self.console.title("tables and reports")
+        outcome = self._start([METRICS_TABLES, COHORT_REPORT], None)
         if not outcome.success:
             self._keep_faults(outcome)
 

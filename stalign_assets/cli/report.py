@@ -18,11 +18,11 @@ from stalign_assets.cli.console import quiet_option
 def command(study: Path, variant: str, quiet: bool, as_json: bool) -> None:
     """Write reports/cohort.html of STUDY, a page per donor, and their figures as PNG and SVG."""
     from stalign_assets.cli.console import StepConsole
-    from stalign_assets.results.cohort_report import write_reports
+    from stalign_assets.reports.writing import write_reports
     from stalign_assets.study import open_study
 
     with StepConsole(quiet=quiet) as console:
-        written = write_reports(open_study(study), variant, console.step_progress)
+        written = write_reports(open_study(study), variant, console.step_progress).files
     if as_json:
         click.echo(json.dumps([str(path) for path in written], indent=1))
         return

@@ -17,7 +17,6 @@ from stalign_assets.platform.resources import StudyResource
 from stalign_assets.pools import DUCKDB_POOL
 from stalign_assets.recipes.graph import SCOPES, recipes_of
 from stalign_assets.recipes.recipe import Recipe
-from stalign_assets.results.cohort_report import update_reports
 from stalign_assets.results.downstream_tables import is_downstream, write_downstream_tables
 from stalign_assets.results.headline import write_domain_tables
 from stalign_assets.results.tables import BENCHMARK_RESULTS, TABLES_VERSION, connect, rebuild_tables
@@ -51,7 +50,6 @@ def tables_asset(recipes: Mapping[str, Recipe], execution: ExecutionSettings) ->
                     built = rebuild_tables(opened, known)
                 write_domain_tables(opened, SCOPES, tuple(opened.settings.variants), _donors_told(opened, known))
                 write_downstream_tables(opened, known)
-                pages = update_reports(opened, known, renew=not built.reused, progress=watcher.progress)
             for line in built.left_out:
                 watcher.say(f"{reporting.WARNING} {line}; it is left out of the tables")
             watcher.said_done(f"{METRICS_TABLES}: {'reused' if built.reused else 'rebuilt'}")
@@ -60,7 +58,6 @@ def tables_asset(recipes: Mapping[str, Recipe], execution: ExecutionSettings) ->
                 "reused": built.reused,
                 "left_out": dg.MetadataValue.json(list(built.left_out)),
                 "file": dg.MetadataValue.path(str(opened.metrics_path)),
-                "reports": dg.MetadataValue.json([str(path) for path in pages]),
                 **{f"rows_{name}": count for name, count in built.rows.items()},
                 **cost_metadata(measure),
             },

@@ -29,8 +29,7 @@ def headline(path: Path, settings: Settings) -> pd.DataFrame:
     ``correction`` rows are the corrected expression alone, ``aestetik`` rows the domains as delivered. Both use the
     study's clusterer, so that the difference is the step's.
     """
-    clusterer = settings.domains.clusterer
-    delivered = f"{clusterer}+refined" if settings.domains.refine else clusterer
+    clusterer, delivered = settings.domains.clusterer, _delivered(settings)
     names = ", ".join(f"'{name}'" for name in HEADLINE_METRICS)
     rows = query(
         path,
@@ -48,6 +47,24 @@ def headline(path: Path, settings: Settings) -> pd.DataFrame:
     ranges = rows.groupby(row)[["least", "most"]].agg({"least": "min", "most": "max"})
     table.insert(0, "k", [_range(*ranges.loc[index]) for index in table.index])
     return _ordered(table.reset_index(), settings)
+
+
+def sample_metrics(path: Path, settings: Settings, variant: str, donor: str) -> pd.DataFrame:
+    """One row per sample of a donor: metrics of the domains that the cohort's run of a variant delivered for it."""
+    names = ", ".join(f"'{name}'" for name in HEADLINE_METRICS)
+    rows = query(
+        path,
+        f"""
+        select sample, metric, value from metrics
+        where scope = 'cohort' and step = 'aestetik' and sample <> '' and metric in ({names})
+          and clusterer in ('', '{_delivered(settings)}') and variant = $variant and donor = $donor
+        """,
+        variant=variant,
+        donor=donor,
+    )
+    table = rows.pivot_table(index="sample", columns="metric", values="value").reset_index()
+    columns = ["sample", *(name for name in HEADLINE_METRICS if name in table)]
+    return table[columns].rename_axis(None, axis="columns")
 
 
 def write_domain_tables(
@@ -80,6 +97,11 @@ def write_domain_tables(
             replace_file(path, told.to_csv(index=False))
             written.append(path)
     return written
+
+
+def _delivered(settings: Settings) -> str:
+    """The clustering that the domains are of, as the metrics name it."""
+    return f"{settings.domains.clusterer}+refined" if settings.domains.refine else settings.domains.clusterer
 
 
 def _stable_names(study: Study, variant: str) -> dict[str, str]:

@@ -104,7 +104,7 @@ def rebuild_tables(study: Study, recipes: Mapping[str, Recipe]) -> TablesBuilt:
     current = {_identity(artifact) for artifact in in_force}
     key = digest([TABLES_VERSION, sorted(current), sorted(artifact.manifest.input_key for artifact in everything)])
     lines = tuple(error.line for error in left_out)
-    if _key_of(study.metrics_path) == key:
+    if key_of_tables(study.metrics_path) == key:
         return TablesBuilt(key, True, _row_counts(study.metrics_path), lines)
     temporary = study.metrics_path.with_name(f".{study.metrics_path.name}.{uuid.uuid4().hex}")
     try:
@@ -141,8 +141,8 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
         ) from None
 
 
-def query(path: Path, sql: str) -> pd.DataFrame:
-    """The result of one SQL statement on a read-only connection.
+def query(path: Path, sql: str, **values: str) -> pd.DataFrame:
+    """The result of one SQL statement on a read-only connection; `values` stand where it says ``$name``.
 
     Raises
     ------
@@ -153,7 +153,7 @@ def query(path: Path, sql: str) -> pd.DataFrame:
 
     with connect(path) as connection:
         try:
-            return connection.execute(sql).df()
+            return connection.execute(sql, values or None).df()
         except duckdb.Error as error:
             raise StudyError("SQL", str(error).splitlines()[0], remedy='see the tables with "show tables"') from None
 
@@ -172,7 +172,8 @@ def _artifacts_in_force(study: Study, recipes: Mapping[str, Recipe], left_out: l
     return found
 
 
-def _key_of(path: Path) -> str:
+def key_of_tables(path: Path) -> str:
+    """What stands for all that the tables hold; empty where there are none of this version."""
     if not path.is_file():
         return ""
     try:

@@ -18,7 +18,7 @@ _MOST_ATTEMPTS: Final = 3
 
 
 def decide_tables(
-    study: Study, instance: dg.DagsterInstance, unfinished: Collection[dg.DagsterRun], tables: str
+    study: Study, instance: dg.DagsterInstance, unfinished: Collection[dg.DagsterRun], assets: tuple[str, ...]
 ) -> Wish | str:
     """The run that rebuilds the tables, or one line that says why there is none.
 
@@ -26,8 +26,8 @@ def decide_tables(
     ----------
     unfinished
         Runs at work.
-    tables
-        The asset of the tables.
+    assets
+        The asset of the tables, and what follows it.
     """
     measured = [
         asset
@@ -37,15 +37,15 @@ def decide_tables(
     latest = _latest_materialisation(instance, measured)
     if latest == 0:
         return "nothing was measured yet"
-    if _latest_materialisation(instance, [tables]) > latest:
+    if _latest_materialisation(instance, assets[:1]) > latest:
         return "the tables hold what was measured last"
-    if run_at_work(unfinished, [tables], None) is not None or any(UNATTENDED_TAG in run.tags for run in unfinished):
+    if run_at_work(unfinished, assets[:1], None) is not None or any(UNATTENDED_TAG in run.tags for run in unfinished):
         return "the tables wait for the runs at work"
     state = f"{TABLES_RUN} {latest}"
     n_attempts = attempts_at(instance, state)
     if n_attempts == _MOST_ATTEMPTS:
         return f"the tables failed {n_attempts} times; they are tried again when something new is measured"
-    return Wish(TABLES_RUN, (tables,), None, state, n_attempts + 1)
+    return Wish(TABLES_RUN, assets, None, state, n_attempts + 1)
 
 
 def _latest_materialisation(instance: dg.DagsterInstance, assets: Collection[str]) -> int:

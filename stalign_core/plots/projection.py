@@ -18,6 +18,7 @@ from stalign_core.plots.palette import MISSING_COLOR, color_map
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MAX_SPOTS: Final = 2000
 _N_NEIGHBORS: Final = 15
@@ -111,7 +112,11 @@ def projection_figure(projection: Projection, colorings: dict[str, Any], *, titl
     return to_png(figure)
 
 
-def projection_grid(projections: Mapping[str, Projection], colorings: dict[str, Any]) -> bytes:
+def projection_grid(
+    projections: Mapping[str, Projection],
+    colorings: Mapping[str, Any],
+    colors: Mapping[str, Mapping[str, str]] | None = None,
+) -> Figure:
     """Draw several embeddings of the same spots: a row per colouring, a column per embedding.
 
     Parameters
@@ -120,22 +125,22 @@ def projection_grid(projections: Mapping[str, Projection], colorings: dict[str, 
         By the name of the embedding.
     colorings
         As in `projection_figure`.
-
-    Returns
-    -------
-    PNG bytes.
+    colors
+        By colouring, the colour of each group; the palette's own where a colouring is not named.
     """
-    figure = new_figure(4.2 * len(projections) + 2.2, 4.0 * len(colorings))
+    chosen = {name: dict((colors or {}).get(name) or _colors(groups)) for name, groups in colorings.items()}
+    widest = max(legend_width(legend_entries(each)) for each in chosen.values())
+    figure = new_figure(4.2 * len(projections) + widest, 4.0 * len(colorings))
     axes = figure.subplots(len(colorings), len(projections), squeeze=False)
     for row, (name, groups) in zip(axes, colorings.items(), strict=True):
         for ax, (title, projection) in zip(row, projections.items(), strict=True):
             order = np.random.default_rng(0).permutation(len(projection.rows))
             drawn = pd.Series(np.asarray(groups, dtype=object)[projection.rows[order]])
-            _draw_points(ax, projection.coordinates[order], drawn, _colors(groups))
+            _draw_points(ax, projection.coordinates[order], drawn, chosen[name])
             ax.set_title(f"{title}, by {name}", fontsize=11)
             if ax is not row[-1]:
                 ax.get_legend().remove()
-    return to_png(figure)
+    return figure
 
 
 def _colors(groups: Any) -> dict[str, str]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from stalign_assets.platform.automation.ticks import request_of, study_at_tick
+from stalign_assets.platform.report_assets import COHORT_REPORT
 from stalign_assets.platform.resources import StudyResource
 from stalign_assets.platform.tables_asset import METRICS_TABLES
 from stalign_assets.recipes.recipe import Recipe
@@ -29,15 +30,17 @@ def tables_sensor(settings: AutomationSettings, loaded: Mapping[str, Recipe]) ->
 
     @dg.sensor(
         name="tables",
-        description="Rebuilds the metrics tables and the tables of domains once something new was measured.",
-        target=[METRICS_TABLES],
+        description="Rebuilds the metrics tables, the tables of domains and the reports once something was measured.",
+        target=[METRICS_TABLES, COHORT_REPORT],
         minimum_interval_seconds=settings.watch_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING if settings.watch else dg.DefaultSensorStatus.STOPPED,
     )
     def tables(context: dg.SensorEvaluationContext, study: StudyResource) -> dg.SensorResult:
         try:
             opened = study_at_tick(study, context.instance, loaded)
-            decision = decide_tables(opened, context.instance, unfinished_runs(context.instance), METRICS_TABLES)
+            decision = decide_tables(
+                opened, context.instance, unfinished_runs(context.instance), (METRICS_TABLES, COHORT_REPORT)
+            )
         except StalignError as error:
             return dg.SensorResult(skip_reason=error.line)
         if isinstance(decision, Wish):

@@ -83,6 +83,7 @@ class Showcase:
 def figure_3(shown: Showcase) -> bytes:
     """UMAP of uncorrected, corrected and multi-modal spots, by donor (or sample) and by label."""
     from stalign_core.plots import project
+    from stalign_core.plots.canvas import to_png
     from stalign_core.plots.projection import projection_grid
 
     method = next((name for name in PREFERRED if name in shown.methods), None)
@@ -93,7 +94,7 @@ def figure_3(shown: Showcase) -> bytes:
     by = "donor" if group.n_donors > 1 else "sample"
     colorings = {by: group.donors if by == "donor" else group.samples, "label": group.labels}
     seed = shown.task.settings.seed
-    return projection_grid({name: project(space, seed) for name, space in spaces.items()}, colorings)
+    return to_png(projection_grid({name: project(space, seed) for name, space in spaces.items()}, colorings))
 
 
 def figure_10(shown: Showcase) -> dict[str, bytes]:

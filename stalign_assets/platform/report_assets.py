@@ -1,0 +1,145 @@
+"""The assets `cohort_report` and `donor_report`: pages for people, with what they show as metadata."""
+
+import base64
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import dagster as dg
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
+
+from stalign_assets import reporting
+from stalign_assets.locking import using_store
+from stalign_assets.measure import Measure
+from stalign_assets.platform.assets import failing_in_one_line
+from stalign_assets.platform.metadata import cost_metadata
+from stalign_assets.platform.partitions import DONORS
+from stalign_assets.platform.resources import StudyResource
+from stalign_assets.platform.tables_asset import METRICS_TABLES
+from stalign_assets.recipes.graph import recipes_of
+from stalign_assets.recipes.recipe import Recipe
+from stalign_assets.recipes.samples import RAW
+from stalign_assets.reports.content import FIGURES_FOLDER, reported_variant
+from stalign_assets.reports.writing import REPORT_VERSION, Pages, update_reports, write_donor_report
+from stalign_assets.study import Study
+from stalign_core.plots import thumbnail
+from stalign_core.settings import Settings
+from stalign_core.store.store import UNPARTITIONED
+
+COHORT_REPORT: Final = "cohort_report"
+DONOR_REPORT: Final = "donor_report"
+_TOLD: Final = (
+    "corrected_features",
+    "spot_embeddings",
+    "domains",
+    "domain_markers",
+    "domain_abundance",
+    "pathway_activity",
+)
+"""What the pages read of a variant."""
+
+
+def report_assets(settings: Settings, recipes: Mapping[str, Recipe]) -> list[dg.AssetsDefinition]:
+    """The report of the cohort, and one partition per donor of the donors' reports."""
+    variant = reported_variant(settings)
+    read = [recipes[asset].path for name in _TOLD if (asset := f"cohort/{variant}/{name}") in recipes]
+    return [_cohort_report([RAW, METRICS_TABLES, *read]), _donor_report([RAW, METRICS_TABLES, *read])]
+
+
+def _cohort_report(deps: list[Any]) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=COHORT_REPORT,
+        deps=deps,
+        group_name="results",
+        description="reports/cohort.html with its figures as PNG and SVG, and a page per donor.",
+        code_version=str(REPORT_VERSION),
+        kinds={"html"},
+        output_required=False,
+    )
+    def cohort_report(context: dg.AssetExecutionContext, study: StudyResource) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+        with failing_in_one_line(), Measure() as measure:
+            opened = study.of_run(context.run_id)
+            watcher = reporting.watch(COHORT_REPORT, "", context.log.info)
+            with using_store(opened, watcher.say), opened.store.remembering():
+                pages = update_reports(opened, recipes_of(opened.settings), watcher.progress)
+            if isinstance(pages, str):
+                watcher.said_done(f"{COHORT_REPORT}: not written, {pages}")
+                return
+            watcher.said_done(f"{COHORT_REPORT}: {'reused' if pages.reused else 'written'}")
+        known = context.instance.get_materialized_partitions(dg.AssetKey(DONOR_REPORT))
+        for donor in pages.donors:
+            if not pages.reused or donor not in known:
+                context.log_event(_of_donor(opened, donor, pages))
+        yield dg.MaterializeResult(
+            metadata={
+                "reused": pages.reused,
+                "page": dg.MetadataValue.path(str(pages.cohort)),
+                "variant": pages.variant,
+                "n_donors": len(pages.donors),
+                **_pictures(opened, ("domain_maps", "umaps", "composition")),
+                **cost_metadata(measure),
+            },
+            data_version=dg.DataVersion(pages.key),
+        )
+
+    return cohort_report
+
+
+def _donor_report(deps: list[Any]) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=DONOR_REPORT,
+        deps=deps,
+        partitions_def=DONORS,
+        group_name="results",
+        description="reports/donor_NAME.html: a donor's samples, domains, and place among the others.",
+        code_version=str(REPORT_VERSION),
+        kinds={"html"},
+    )
+    def donor_report(context: dg.AssetExecutionContext, study: StudyResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        with failing_in_one_line(), Measure() as measure:
+            opened = study.of_run(context.run_id)
+            with using_store(opened, context.log.info), opened.store.remembering():
+                page, key = write_donor_report(opened, context.partition_key)
+        return dg.MaterializeResult(
+            metadata={**_facts_of_donor(opened, context.partition_key, page), **cost_metadata(measure)},
+            data_version=dg.DataVersion(key),
+        )
+
+    return donor_report
+
+
+def _of_donor(study: Study, donor: str, pages: Pages) -> dg.AssetMaterialization:
+    """The donor's page, told of by the step that wrote all of them."""
+    return dg.AssetMaterialization(
+        asset_key=DONOR_REPORT,
+        partition=donor,
+        metadata=_facts_of_donor(study, donor, pages.donors[donor]),
+        tags={DATA_VERSION_TAG: pages.key},
+    )
+
+
+def _facts_of_donor(study: Study, donor: str, page: Path) -> dict[str, Any]:
+    raw = study.store.current(RAW, donor)
+    samples = {} if raw is None else raw.manifest.summary["samples"]
+    domains = study.store.current(f"cohort/{reported_variant(study.settings)}/domains", UNPARTITIONED)
+    facts: dict[str, Any] = {
+        "page": dg.MetadataValue.path(str(page)),
+        "samples": dg.MetadataValue.text(", ".join(sorted(samples))),
+        "n_spots": sum(each["spots"] for each in samples.values()),
+    }
+    if domains is not None:
+        table = domains.table("domains.parquet")
+        counts = table[table["donor"] == donor]["domain"].value_counts()
+        facts["spots_of_domains"] = dg.MetadataValue.json({str(name): int(n) for name, n in counts.items()})
+    return facts | _pictures(study, (f"domain_maps_{donor}", f"umaps_{donor}"))
+
+
+def _pictures(study: Study, names: tuple[str, ...]) -> dict[str, Any]:
+    """Small pictures of the figures that are there, in one entry, which the UI opens at one click."""
+    shown = []
+    for name in names:
+        path = study.reports / FIGURES_FOLDER / f"{name}.png"
+        if path.is_file():
+            encoded = base64.b64encode(thumbnail(path.read_bytes())).decode()
+            shown.append(f"![{name}](data:image/png;base64,{encoded})")
+    return {"pictures": dg.MetadataValue.md("\n\n".join(shown))} if shown else {}

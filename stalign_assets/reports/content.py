@@ -1,0 +1,114 @@
+"""What is read once of a study, and told on every page."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from stalign_assets.exporting import CohortSource
+from stalign_assets.reports.umaps import ProjectedSpots, project_spots
+from stalign_core import keys
+from stalign_core.errors import SettingsError
+from stalign_core.files import replace_file
+from stalign_core.reports import picture
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from stalign_assets.study import Study
+    from stalign_core.plots.tissue_map import TissuePanel
+    from stalign_core.settings import Settings
+
+FIGURES_FOLDER: Final = "figures"
+PREFERRED_METHODS: Final = ("harmony", "scvi", "scanorama", "uncorrected")
+
+
+def reported_variant(settings: Settings) -> str:
+    """The variant that is told of unless another is named: Harmony's, else the first that corrects."""
+    for method in PREFERRED_METHODS:
+        for name, variant in settings.variants.items():
+            if variant.correction == method:
+                return name
+    raise SettingsError("variants", "is empty", expected="one variant at least")
+
+
+class ReportContent:
+    """A variant's results of a whole cohort.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such variant.
+    ArtifactError
+        If it was not run in cohort scope.
+    """
+
+    def __init__(self, study: Study, variant: str) -> None:
+        from stalign_core.exports.section import domain_colors
+
+        if variant not in study.settings.variants:
+            raise SettingsError(
+                f"variant '{variant}'", "is not known", expected="one of " + ", ".join(study.settings.variants)
+            )
+        self.study, self.variant = study, variant
+        self.source = CohortSource(study, variant)
+        self.table = self.source.table.assign(domain=self.source.table[keys.DOMAIN].astype(str))
+        self.colors = domain_colors(self.table["domain"].unique())
+        self.conditions = {sample.sample: sample.condition for sample in study.cohort.samples}
+
+    @property
+    def donors(self) -> tuple[str, ...]:
+        """Donors of the cohort."""
+        return self.source.donors
+
+    def samples_of(self, donor: str) -> list[tuple[str, str]]:
+        """Donor and sample of a donor's samples; of all donors if none is named."""
+        return [(each, sample) for each, sample in self.source.samples if donor in ("", each)]
+
+    @cached_property
+    def panels(self) -> dict[str, TissuePanel]:
+        """What the map of each sample shows."""
+        return dict(self._panels())
+
+    @cached_property
+    def projections(self) -> ProjectedSpots:
+        """UMAPs before and after correction, of the same spots."""
+        return project_spots(self.source)
+
+    def csv(self, name: str) -> str:
+        """The file beside the page that holds a whole table."""
+        return f"{name}_cohort_{self.variant}.csv"
+
+    def figure(self, name: str, figure: Figure) -> str:
+        """Keep a figure as PNG and SVG; the HTML that shows it."""
+        from stalign_core.plots.canvas import to_png, to_svg
+
+        folder = self.study.reports / FIGURES_FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        png = to_png(figure)
+        for path, payload in ((folder / f"{name}.png", png), (folder / f"{name}.svg", to_svg(figure))):
+            replace_file(path, payload)
+        return picture(png, name.replace("_", " "))
+
+    def _panels(self) -> list[tuple[str, TissuePanel]]:
+        from stalign_core.plots.tissue_map import TissuePanel
+
+        of_sample = dict(tuple(self.table.groupby("sample", sort=False)))
+        panels = []
+        for donor, sample in self.source.samples:
+            raw = self.source.raw[donor]
+            spots = raw.table(f"{sample}.spots.parquet")
+            pictures, scales = self.source.pictures(sample)
+            kind = next(iter(pictures), "")
+            panel = TissuePanel(
+                title=f"{donor} · {sample}",
+                spatial=spots[["x", "y"]].to_numpy(dtype=np.float64),
+                domains=of_sample[sample].set_index("barcode").loc[spots["barcode"], "domain"].to_numpy(),
+                spot_diameter=float(raw.json(f"{sample}.image.json")["spot_diameter"]),
+                picture=pictures.get(kind),
+                scale=scales.get(kind, 1.0),
+            )
+            panels.append((sample, panel))
+        return panels
