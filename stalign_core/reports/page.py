@@ -28,7 +28,8 @@ details { margin: .6em 0; } summary { cursor: pointer; }
 @media print { nav { display: none; } body { font-size: 11pt; max-width: none; padding: 0; }
   details::details-content { content-visibility: visible; height: auto; } summary { font-weight: bold; }
   h2, .note, thead { break-after: avoid; } img, tr, p { break-inside: avoid; } img { max-height: 230mm; }
-  .scroll { overflow: visible; } table { font-size: 8pt; } td, th { padding: .2em .5em; } }
+  .scroll { overflow: visible; } td, th { padding: .2em .4em; white-space: normal; }
+  table { font-size: 7.5pt; } td { overflow-wrap: anywhere; } }
 """
 
 _KEY: Final = "stalign-made-from"

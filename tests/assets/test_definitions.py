@@ -138,7 +138,8 @@ def test_donor_assets_and_their_checks_are_partitioned_and_cohort_assets_are_not
     default_graph: dict[str, dict[str, Any]],
 ) -> None:
     for asset, described in default_graph.items():
-        expected = None if asset.startswith(("cohort/", "benchmark/")) or asset == "metrics_tables" else "donors"
+        of_all = ("metrics_tables", "cohort_report", "atlas")
+        expected = None if asset.startswith(("cohort/", "benchmark/")) or asset in of_all else "donors"
         expected = "folds" if asset == "benchmark/search" else expected
         assert described["partitions"] == expected, asset
         assert {check["partitions"] for check in described["checks"].values()} <= {expected}, asset
@@ -279,7 +280,7 @@ def test_materialising_everything_again_reuses_everything_and_goes_through_no_io
     recipes = recipes_of(opened.settings)
     variants = tuple(opened.settings.variants)
     of_donor = assets_of_scope(recipes, "samples", variants) + assets_of_scope(recipes, "donor", variants)
-    of_cohort = [*assets_of_scope(recipes, "cohort", variants), "metrics_tables"]
+    of_cohort = [*assets_of_scope(recipes, "cohort", variants), "metrics_tables", "cohort_report"]
     job = build_definitions(
         settings=opened.settings,
         resources={"study": StudyResource(folder=str(study)), "io_manager": RefusingIOManager()},

@@ -198,7 +198,7 @@ def test_steps_in_processes_of_their_own_are_shown_and_counted(study: Path) -> N
     computed = {(end.asset, end.partition) for end in console.ends if not end.reused}
     assert computed == {("donor/uncorrected/domains", "P01"), ("donor/uncorrected/metrics", "P01")}
     assert report.n_computed == 2
-    assert set(console.started) == {end.asset for end in console.ends} | {"metrics_tables"}
+    assert set(console.started) == {end.asset for end in console.ends} | {"metrics_tables", "cohort_report"}
     assert report.n_reused == len(console.ends) - 2 > 0
     assert all(end.seconds > 0 and end.peak_memory_mb > 0 for end in console.ends)
     with open_instance(open_study(study)) as instance:

@@ -28,7 +28,7 @@ def test_tables_follow_what_was_measured_once_nothing_is_at_work(unattended: Una
     assert unattended.look_at_tables().skip_reason.skip_message == "the tables wait for the runs at work"
     unattended.instance.report_run_canceled(at_work)
     (request,) = unattended.look_at_tables().run_requests
-    assert [key.to_user_string() for key in request.asset_selection] == ["metrics_tables"]
+    assert [key.to_user_string() for key in request.asset_selection] == ["metrics_tables", "cohort_report"]
     assert unattended.carry_out(request)
     assert unattended.look_at_tables().skip_reason.skip_message == "the tables hold what was measured last"
     told = query(unattended.study.metrics_path, "select distinct donor from domains where scope = 'cohort'")
@@ -62,4 +62,4 @@ def test_tables_that_fail_are_given_up_until_something_new_is_measured(unattende
 
 def test_nothing_is_rebuilt_where_nothing_was_measured(unattended: Unattended) -> None:
     empty = dg.DagsterInstance.ephemeral()
-    assert decide_tables(watched(unattended.study), empty, (), "metrics_tables") == "nothing was measured yet"
+    assert decide_tables(watched(unattended.study), empty, (), ("metrics_tables",)) == "nothing was measured yet"

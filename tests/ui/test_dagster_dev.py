@@ -57,7 +57,7 @@ def test_the_ui_and_the_command_drive_the_same_study(study: Path, tiny_data: Pat
     newcomer = add_third_donor(study, tiny_data)
     opened = open_study(study)
     of_donor = assets_of(opened, "samples", "donor")
-    of_cohort = [*assets_of(opened, "cohort"), "metrics_tables"]
+    of_cohort = [*assets_of(opened, "cohort"), "metrics_tables", "cohort_report"]
     veteran = opened.cohort.donors[0]
 
     with serving(study) as server:

@@ -55,7 +55,7 @@ def ask(finished_study: Path) -> Iterator[Ask]:
 def test_the_graph_is_that_of_the_studys_settings(ask: Ask, finished_study: Path) -> None:
     nodes = {"/".join(node["assetKey"]["path"]): node for node in ask(NODES)["assetNodes"]}
     recipes = recipes_of(open_study(finished_study).settings)
-    assert set(nodes) == {*recipes, "metrics_tables"}
+    assert set(nodes) == {*recipes, "metrics_tables", "cohort_report", "donor_report", "atlas"}
     for asset, recipe in recipes.items():
         assert nodes[asset]["groupName"] == recipe.group
         assert nodes[asset]["description"] == recipe.description

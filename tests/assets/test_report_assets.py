@@ -1,0 +1,135 @@
+"""Reports and the atlas as assets: what a run leaves in Dagster, and what a click makes."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anndata
+import dagster as dg
+import pytest
+from PIL import Image
+
+from stalign_assets.platform.build import build_definitions
+from stalign_assets.platform.resources import StudyResource
+from stalign_assets.runs import open_instance
+from stalign_assets.study import open_study
+from tests.assets.conftest import run
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def history(study: Path) -> Iterator[dg.DagsterInstance]:
+    with open_instance(open_study(study)) as instance:
+        yield instance
+
+
+def clicked(study: Path, instance: dg.DagsterInstance, asset: str, **words: Any) -> dg.ExecuteInProcessResult:
+    """Materialise one asset, as the UI does."""
+    definitions = build_definitions(
+        settings=open_study(study).settings, resources={"study": StudyResource(folder=str(study))}
+    )
+    job = definitions.resolve_implicit_global_asset_job_def()
+    return job.execute_in_process(
+        instance=instance, asset_selection=[dg.AssetKey(asset)], raise_on_error=False, **words
+    )
+
+
+def told(instance: dg.DagsterInstance, asset: str, partition: str | None = None) -> dict[str, Any]:
+    """Metadata of the newest materialisation."""
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[partition] if partition else None), limit=1
+    ).records
+    materialization = records[0].asset_materialization
+    assert materialization is not None
+    return {name: value.value for name, value in materialization.metadata.items()}
+
+
+def pictures_in(markdown: str) -> list[Image.Image]:
+    encoded = re.findall(r"base64,([A-Za-z0-9+/=]+)\)", markdown)
+    return [Image.open(io.BytesIO(base64.b64decode(each))) for each in encoded]
+
+
+def test_a_run_materialises_the_report_of_the_cohort_and_of_each_donor(
+    study: Path, history: dg.DagsterInstance
+) -> None:
+    cohort = told(history, "cohort_report")
+    assert Path(cohort["page"]).name == "cohort.html"
+    assert (cohort["variant"], cohort["n_donors"]) == ("harmony", 2)
+    assert len(pictures_in(cohort["pictures"])) == 3
+    table = open_study(study).store.current("cohort/harmony/domains", "_all").table("domains.parquet")
+    for donor in ("P01", "P02"):
+        of_donor = told(history, "donor_report", donor)
+        assert Path(of_donor["page"]).name == f"donor_{donor}.html"
+        assert (of_donor["samples"], of_donor["n_spots"]) == (f"{donor}_S1", int((table["donor"] == donor).sum()))
+        assert of_donor["spots_of_domains"] == table[table["donor"] == donor]["domain"].value_counts().to_dict()
+        assert len(pictures_in(of_donor["pictures"])) == 2
+
+
+def test_nothing_is_written_again_until_something_that_is_told_changes(study: Path) -> None:
+    page = study / "reports" / "cohort.html"
+    first = page.stat().st_mtime_ns
+    assert run(study).success
+    assert page.stat().st_mtime_ns == first
+    text = page.read_text()
+    (study / "reports" / "donor_P02.html").unlink()
+    assert run(study).success
+    assert (study / "reports" / "donor_P02.html").is_file()
+    assert page.read_text() == text
+    sheet = study / "samples.csv"
+    sheet.write_text(sheet.read_text().replace("treated", "recovered"))
+    assert run(study).success
+    assert "recovered" in page.read_text()
+
+
+def test_a_retired_donor_has_no_page_any_more(study: Path) -> None:
+    lines = (study / "samples.csv").read_text().splitlines()
+    (study / "samples.csv").write_text("\n".join(lines[:2]) + "\n")
+    assert run(study).success
+    assert sorted(path.name for path in (study / "reports").glob("*.html")) == ["cohort.html", "donor_P01.html"]
+    assert "P02_S1" not in (study / "reports" / "cohort.html").read_text()
+
+
+def test_a_donors_report_is_made_by_a_click(study: Path, history: dg.DagsterInstance) -> None:
+    page = study / "reports" / "donor_P01.html"
+    before = page.read_text()
+    page.unlink()
+    assert clicked(study, history, "donor_report", partition_key="P01").success
+    assert page.read_text() == before
+    assert told(history, "donor_report", "P01")["seconds"] > 0
+
+
+def test_a_donor_that_the_cohort_lacks_has_no_report_and_one_line_says_so(
+    study: Path, history: dg.DagsterInstance
+) -> None:
+    history.add_dynamic_partitions("donors", ["P99"])
+    result = clicked(study, history, "donor_report", partition_key="P99")
+    assert not result.success
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert "donor P99: is not in the cohort" in failure.event_specific_data.user_failure_data.description  # type: ignore[union-attr]
+
+
+def test_without_domains_that_are_up_to_date_no_report_is_materialised(
+    study: Path, history: dg.DagsterInstance
+) -> None:
+    settings = study / "study.toml"
+    settings.write_text(settings.read_text().replace("epochs = 2", "epochs = 3"))
+    result = clicked(study, history, "cohort_report")
+    assert result.success
+    assert result.get_asset_materialization_events() == []
+
+
+def test_the_atlas_is_exported_by_a_click(study: Path, history: dg.DagsterInstance) -> None:
+    config = {"ops": {"atlas": {"config": {"formats": ["h5ad", "loupe"]}}}}
+    assert clicked(study, history, "atlas", run_config=config).success
+    atlas = told(history, "atlas")
+    (file,) = atlas["files"]["h5ad"]
+    assert anndata.read_h5ad(file).n_obs == atlas["n_spots"]
+    assert [Path(path).name for path in atlas["files"]["loupe"]] == ["P01_S1.csv", "P02_S1.csv"]
+    wrong = {"ops": {"atlas": {"config": {"formats": ["xlsx"]}}}}
+    assert not clicked(study, history, "atlas", run_config=wrong).success
