@@ -58,7 +58,9 @@ def store_alone(study: Study) -> Iterator[None]:
         except BlockingIOError:
             raise StudyError(where, "is in use by a run", remedy="try again once it has ended") from None
         except OSError as error:
-            raise StudyError(where, f"cannot be locked ({error.strerror})") from None
+            raise StudyError(
+                where, f"cannot be locked ({error.strerror})", expected="a file system that knows locks"
+            ) from None
         yield
 
 

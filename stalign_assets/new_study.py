@@ -71,7 +71,11 @@ def create_study(folder: Path, sheet: Path, settings: Settings | None = None) ->
         replace_file(folder / SHEET_FILE, _moved_sheet(cohort.sheet, folder))
         replace_file(folder / SETTINGS_FILE, settings_text(settings or Settings()))
     except OSError as error:
-        raise StudyError(str(folder), f"cannot be written ({error.strerror})") from None
+        raise StudyError(
+            str(folder),
+            f"cannot be written ({error.strerror})",
+            remedy="choose a folder that you may write, on a disk with room",
+        ) from None
     return open_study(folder)
 
 

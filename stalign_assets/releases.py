@@ -89,7 +89,12 @@ def compare(study: Study, name: str, other: str | None) -> pd.DataFrame:
         ]
         tables.append(pd.DataFrame(rows).assign(variant=variant))
     if not tables:
-        raise StudyError(f"release {name}", f"has no variant in common with {other or 'the domains in force'}")
+        raise StudyError(
+            f"release {name}",
+            f"has no variant in common with {other or 'the domains in force'}",
+            expected="domains of " + " or ".join(earlier.pinned),
+            remedy="run these variants, or name another release",
+        )
     columns = ["variant", "side", "domain", "fate", "others", "n_spots", "n_shared", "overlap"]
     return pd.concat(tables)[columns].reset_index(drop=True)
 
@@ -121,5 +126,9 @@ def _labels_released(study: Study, release: Release, variant: str) -> pd.Series[
 def _named(study: Study, pinned: PinnedDomains, release: str) -> pd.Series[str]:
     artifact = study.store.find(pinned.asset, pinned.partition, pinned.input_key)
     if artifact is None:
-        raise MissingArtifactError(f"release {release}", f"names {pinned.asset}, which is not in the store any more")
+        raise MissingArtifactError(
+            f"release {release}",
+            f"names {pinned.asset}, which is not in the store any more",
+            remedy="put it back from a copy of the store, or unpin the release",
+        )
     return labels_of_spots(artifact).map(pinned.names)

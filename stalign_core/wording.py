@@ -15,6 +15,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def have(number: int) -> str:
+    """The verb of a counted thing: 1 spot ``has``, 3 spots ``have``."""
+    return "has" if number == 1 else "have"
+
+
 def meant(name: str, known: Iterable[str]) -> str:
     """The known name that a misspelt one resembles most; empty where it resembles none."""
     return next(iter(get_close_matches(name.lower(), known, n=1, cutoff=_ALIKE)), "")

@@ -144,7 +144,11 @@ def _by_key(store: Store, key: str, asset: str | None, donor: str | None) -> Art
     if len(found) == 1:
         return found[0]
     if not found:
-        raise StudyError("--artifact", f"'{key}' begins no input key that the store retains")
+        raise StudyError(
+            "--artifact",
+            f"'{key}' begins no input key that the store retains",
+            expected="an input key, as 'stalign audit STUDY --asset A' prints them",
+        )
     raise StudyError(
         "--artifact",
         f"'{key}' is not one artifact",
@@ -168,7 +172,11 @@ def _find(store: Store, record: InputRecord, faults: dict[str, None]) -> Artifac
     try:
         artifact = store.find(record.asset, record.partition, record.input_key)
         if artifact is None:
-            raise MissingArtifactError(f"{_name(record)} {record.input_key}", "is not retained any more")
+            raise MissingArtifactError(
+                f"{_name(record)} {record.input_key}",
+                "is not retained any more",
+                remedy="'stalign run STUDY' makes it again",
+            )
     except ArtifactError as error:
         faults[error.line] = None
         return None

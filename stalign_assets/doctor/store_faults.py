@@ -127,7 +127,11 @@ def _is_unfinished(path: Path) -> bool:
 
 
 def _leave(where: str) -> None:
-    raise StudyError(where, "its names are kept nowhere else, so nothing is changed")
+    raise StudyError(
+        where,
+        "its names are kept nowhere else, so nothing is changed",
+        remedy="put back a copy, or delete it and pin again",
+    )
 
 
 def _set_aside(path: Path) -> None:

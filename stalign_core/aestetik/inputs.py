@@ -110,7 +110,9 @@ def check_input(
         if shape != expected:
             raise ModelError(name, f"has shape {shape}", expected=f"{expected}")
     if not np.isfinite(features).all():
-        raise ModelError("expression", "holds numbers that are not finite")
+        raise ModelError(
+            "expression", "holds numbers that are not finite", expected="a finite number for every feature"
+        )
     if not np.isfinite(pictures[present]).all():
         raise ModelError("morphology", "holds numbers that are not finite", expected="them only where it is missing")
     return ModelInput(features, pictures, cells, codes, present, packed)

@@ -138,7 +138,12 @@ def _check_counts(counts: csr_matrix, n_latent: int) -> None:
             raise CorrectionError("scvi", "got values that are no counts", expected="raw, whole, non-negative counts")
         holds_counts = holds_counts or bool(values.any())
     if not holds_counts:
-        raise CorrectionError("scvi", "got counts that are all zero")
+        raise CorrectionError(
+            "scvi",
+            "got counts that are all zero",
+            expected="some counts of the panel's genes",
+            remedy="check the counts of the samples",
+        )
 
 
 def _rows(counts: csr_matrix, rows: NDArray[np.intp]) -> csr_matrix:

@@ -137,7 +137,11 @@ class DomainAssigner:
                 "domains", f"got an embedding of shape {points.shape}", expected=f"{len(self.centre)} features per spot"
             )
         if not np.isfinite(points).all():
-            raise ModelError("domains", "got an embedding with values that are not finite")
+            raise ModelError(
+                "domains",
+                "got an embedding with values that are not finite",
+                expected="a finite number for every feature",
+            )
         return np.asarray((points - self.centre) / self.spread)
 
 

@@ -41,7 +41,12 @@ def read_network(path: Path) -> pd.DataFrame:
         if not source or not target:
             raise DownstreamError(f"{where}, {TARGET if source else SOURCE}", "is empty", expected="a name")
         if (source, target) in seen:
-            raise DownstreamError(where, f"repeats {source} and {target} of row {seen[source, target]}")
+            raise DownstreamError(
+                where,
+                f"repeats {source} and {target} of row {seen[source, target]}",
+                expected="each pair of source and target once",
+                remedy="remove one of the two rows",
+            )
         seen[source, target] = row.line
         rows.append((source, target, _weight(row.cells.get(WEIGHT, ""), where)))
     return pd.DataFrame(rows, columns=[SOURCE, TARGET, WEIGHT])

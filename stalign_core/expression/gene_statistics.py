@@ -71,7 +71,11 @@ class GeneHistogram:
         position = pd.Index(self.genes).get_indexer(pd.Index(genes))
         if (position < 0).any():
             missing = np.asarray(genes, dtype=object)[position < 0]
-            raise InputDataError("gene statistics", f"lack {len(missing)} genes, first {missing[0]}")
+            raise InputDataError(
+                "gene statistics",
+                f"lack {len(missing)} of the genes asked for, first {missing[0]}",
+                expected="only genes that it counted",
+            )
         new_index = np.full(len(self.genes), -1, dtype=np.int64)
         new_index[position] = np.arange(len(position))
         moved = new_index[self.gene_index]
@@ -153,7 +157,9 @@ def _checked_genes(
     if shape[0] == 0 or shape[1] == 0:
         raise InputDataError(where, f"has {shape[0]} spots and {shape[1]} genes", expected="at least one of each")
     if len(keys) != shape[1]:
-        raise InputDataError(where, f"has {shape[1]} columns but {len(keys)} gene keys")
+        raise InputDataError(
+            where, f"has {shape[1]} columns but {len(keys)} gene keys", expected="one gene key for each column"
+        )
     repeated = pd.Index(keys).duplicated()
     if repeated.any():
         raise InputDataError(

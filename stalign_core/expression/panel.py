@@ -101,7 +101,7 @@ def select_panel(histograms: Mapping[str, GeneHistogram], n_top_genes: int, min_
 
 def _shared_genes(histograms: Mapping[str, GeneHistogram]) -> NDArray[np.object_]:
     if not histograms:
-        raise InputDataError("gene panel", "has no sample to choose genes from")
+        raise InputDataError("gene panel", "has no sample to choose genes from", expected="one sample or more")
     first, *others = histograms.values()
     shared = pd.Index(first.genes)
     for histogram in others:

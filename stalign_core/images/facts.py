@@ -65,7 +65,12 @@ def image_format(path: Path) -> ImageFormat:
     except IsADirectoryError:
         raise ImageError(str(path), "is a folder", expected=f"an image file: {SUPPORTED}") from None
     except OSError as error:
-        raise ImageError(str(path), f"cannot be opened ({error.strerror})") from None
+        raise ImageError(
+            str(path),
+            f"cannot be opened ({error.strerror})",
+            expected="an image file that may be read",
+            remedy="ask its owner for the right to read it",
+        ) from None
     if not head:
         raise ImageError(str(path), "is empty", expected=SUPPORTED, remedy="copy the image again")
     for signature, name in _SIGNATURES:

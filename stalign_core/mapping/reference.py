@@ -80,7 +80,12 @@ class Reference:
     def __post_init__(self) -> None:
         check_can_map(self.method)
         if METHODS[self.method].map_counts is not None and self.mean_log_counts is None:
-            raise ModelError("reference", f"lacks the mean counts that '{self.method}' needs for missing genes")
+            raise ModelError(
+                "reference",
+                f"lacks the mean counts that '{self.method}' needs for missing genes",
+                expected="mean_log_counts of the fitted cohort",
+                remedy="fit the reference again",
+            )
         object.__setattr__(self, "expression_basis", replace(self.expression_basis, sample_scales={}))
 
     @property

@@ -87,7 +87,7 @@ def _parse(text: str, path: Path, error: type[StalignError]) -> list[tuple[int, 
             if any(stripped):
                 lines.append((reader.line_num, stripped))
     except csv.Error as fault:
-        raise error(f"{path}, row {reader.line_num}", f"is not valid CSV ({fault})") from None
+        raise error(f"{path}, row {reader.line_num}", f"is not valid CSV ({fault})", expected="a CSV file") from None
     return lines
 
 

@@ -21,6 +21,7 @@ from stalign_core.readers.section import Section
 from stalign_core.readers.spaceranger import read_spaceranger_section
 from stalign_core.readers.spatialdata_store import read_spatialdata_section
 from stalign_core.readers.zarr_layout import ZarrStore
+from stalign_core.wording import counted, have
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -116,7 +117,7 @@ def _facts(sample: Sample, files: SectionFiles, section: Section) -> SampleFacts
     warnings = [*section.table.warnings, *section.warnings]
     n_empty = int((np.diff(section.table.counts.indptr) == 0).sum())
     if n_empty:
-        warnings.append(f"{n_empty} spots have no counts")
+        warnings.append(f"{counted(n_empty, 'spot')} {have(n_empty)} no counts")
     lattice = section.lattice or lattice_of(section.array)
     if section.array is not None and lattice == "irregular":
         warnings.append("two spots share one array_row and array_col: the array coordinates are not used")

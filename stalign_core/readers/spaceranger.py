@@ -17,6 +17,7 @@ from stalign_core.readers.layout import SpaceRangerFiles
 from stalign_core.readers.positions import Positions, read_positions
 from stalign_core.readers.section import Section
 from stalign_core.readers.tenx_matrix import count_barcodes, read_tenx_h5, read_tenx_mtx
+from stalign_core.wording import counted, have
 
 MAX_SPOTS = 2_000_000
 """Most spots of a sample: three times the 8 um bins of a full Visium HD slide, a fifth of its 2 um bins."""
@@ -134,7 +135,7 @@ def _left_out(positions: Positions, place: NDArray[np.intp]) -> tuple[str, ...]:
     n_without_counts = int(positions.in_tissue.sum()) - len(place)
     if n_without_counts == 0:
         return ()
-    return (f"{n_without_counts} spots on the tissue have no counts and are left out",)
+    return (f"{counted(n_without_counts, 'spot')} on the tissue {have(n_without_counts)} no counts and cannot be used",)
 
 
 def _positive(factors: dict[str, Any], key: str, path: Path) -> float | None:

@@ -52,11 +52,13 @@ def read_settings(path: Path) -> Settings:
     except FileNotFoundError:
         raise SettingsError(str(path), "does not exist", remedy="make it with 'stalign init'") from None
     except UnicodeDecodeError as error:
-        raise SettingsError(str(path), f"is not UTF-8 text ({error.reason})") from None
+        raise SettingsError(str(path), f"is not UTF-8 text ({error.reason})", remedy="save it again as UTF-8") from None
     except (ValueError, RecursionError) as error:  # besides its own errors, numbers and nesting beyond Python's limits
         raise SettingsError(str(path), f"is not valid TOML ({error})", remedy=_remedy_of(str(error))) from None
     except OSError as error:
-        raise SettingsError(str(path), f"cannot be read ({error.strerror})") from None
+        raise SettingsError(
+            str(path), f"cannot be read ({error.strerror})", expected="a file that this account may read"
+        ) from None
     return parse_settings(table, where=str(path))
 
 

@@ -55,7 +55,12 @@ class Fingerprints:
                 return SourceRecord(str(file), stamp[0], str(known[3]))
             sha256 = self._hash(file)
         except OSError as error:
-            raise InputDataError(str(file), f"cannot be read ({error.strerror})") from None
+            raise InputDataError(
+                str(file),
+                f"cannot be read ({error.strerror})",
+                expected="a file that this account may read",
+                remedy="put it back, or correct its path in the sample sheet",
+            ) from None
         self._known[str(file)] = self._new[str(file)] = [*stamp, sha256]
         return SourceRecord(str(file), stamp[0], sha256)
 
@@ -90,7 +95,7 @@ class KnownFingerprints(Fingerprints):
     """Hashes that are remembered already: no file is read for one."""
 
     def _hash(self, file: Path) -> str:
-        raise UnknownFileError(str(file), "is new or has changed")
+        raise UnknownFileError(str(file), "is new or has changed", remedy="run 'stalign run STUDY', which hashes it")
 
 
 class ForgetfulFingerprints(Fingerprints):

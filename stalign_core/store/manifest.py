@@ -12,6 +12,8 @@ from stalign_core.store.hashing import canonical_json, digest
 MANIFEST: Final = "manifest.json"
 MANIFEST_VERSION: Final = 2
 """Version 2 adds CPU seconds and the memory at the start; manifests of version 1 are read, with zeros for them."""
+RERUN: Final = "run 'stalign run STUDY' again"
+"""What to do about anything in the store that is not whole: a run sets it aside and makes it again."""
 
 
 @dataclass(frozen=True)
@@ -104,14 +106,14 @@ class Manifest:
             sealed = table["own_hash"]
             version = table["manifest_version"]
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise ArtifactError(where, "is not a whole manifest") from None
+            raise ArtifactError(where, "is not a whole manifest", remedy=RERUN) from None
         if isinstance(version, int) and version > MANIFEST_VERSION:
             raise NewerArtifactError(where, f"has version {version}, made by a newer stalign", remedy="upgrade stalign")
         if digest({**table, "own_hash": ""}) != sealed:
-            raise ArtifactError(where, "does not match its own hash")
+            raise ArtifactError(where, "does not match its own hash", remedy=RERUN)
         for name in table["files"]:
             if _leads_outside(name):
-                raise ArtifactError(where, f"names a file outside its artifact ('{name}')")
+                raise ArtifactError(where, f"names a file outside its artifact ('{name}')", remedy=RERUN)
         try:
             return cls(
                 **{
@@ -127,7 +129,7 @@ class Manifest:
                 }
             )
         except TypeError as error:
-            raise ArtifactError(where, f"is not a manifest of this version ({error})") from None
+            raise ArtifactError(where, f"is not a manifest of this version ({error})", remedy=RERUN) from None
 
 
 def _leads_outside(name: str) -> bool:

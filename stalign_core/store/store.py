@@ -18,7 +18,7 @@ from stalign_core.store.backend import Backend, place_of
 from stalign_core.store.builder import ArtifactBuilder
 from stalign_core.store.fetched import FetchedFiles
 from stalign_core.store.local import LocalFolder, write_synced
-from stalign_core.store.manifest import MANIFEST, Manifest
+from stalign_core.store.manifest import MANIFEST, RERUN, Manifest
 from stalign_core.store.remote import RemoteFolder
 from stalign_core.store.staging import leftovers, staging_name, sweep
 
@@ -119,10 +119,12 @@ class Store:
         try:
             text = payload.decode("utf-8")
         except UnicodeDecodeError:
-            raise ArtifactError(str(folder / MANIFEST), "is not a whole manifest") from None
+            raise ArtifactError(str(folder / MANIFEST), "is not a whole manifest", remedy=RERUN) from None
         manifest = Manifest.from_json(text, where=str(folder / MANIFEST))
         if (manifest.asset, manifest.partition, manifest.input_key) != (asset, partition, input_key):
-            raise ArtifactError(str(folder / MANIFEST), f"belongs to {manifest.asset} of {manifest.partition}")
+            raise ArtifactError(
+                str(folder / MANIFEST), f"belongs to {manifest.asset} of {manifest.partition}", remedy=RERUN
+            )
         return Artifact(folder, manifest, self.backend)
 
     def current(self, asset: str, partition: str) -> Artifact | None:
@@ -145,12 +147,12 @@ class Store:
         try:
             input_key = str(json.loads(payload)["input_key"])
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise ArtifactError(str(pointer), "is not a whole pointer", remedy=_RERUN) from None
+            raise ArtifactError(str(pointer), "is not a whole pointer", remedy=RERUN) from None
         if not is_safe_name(input_key):
-            raise ArtifactError(str(pointer), "is not a whole pointer", remedy=_RERUN)
+            raise ArtifactError(str(pointer), "is not a whole pointer", remedy=RERUN)
         artifact = self.find(asset, partition, input_key)
         if artifact is None:
-            raise MissingArtifactError(str(pointer), f"points at '{input_key}', which is not there", remedy=_RERUN)
+            raise MissingArtifactError(str(pointer), f"points at '{input_key}', which is not there", remedy=RERUN)
         return artifact
 
     def point(self, artifact: Artifact) -> None:
@@ -199,7 +201,11 @@ class Store:
         self._forget()
         committed = self.find(manifest.asset, manifest.partition, manifest.input_key)
         if committed is None:
-            raise ArtifactError(str(self.base / place_of(manifest)), "vanished right after it was written")
+            raise ArtifactError(
+                str(self.base / place_of(manifest)),
+                "vanished right after it was written",
+                remedy="see that nothing else removes files from the store, and run again",
+            )
         return committed
 
     def discard(self, artifact_folder: Path | UPath) -> None:
@@ -278,6 +284,3 @@ class Store:
         from upath import UPath
 
         return str(UPath(folder).path).removeprefix(self.base.path.rstrip("/")).strip("/")
-
-
-_RERUN = "run 'stalign run STUDY' again"

@@ -73,4 +73,8 @@ def _check(kind: Any, config: Mapping[str, Any]) -> None:
     found = process_config(kind, config)
     if not found.success:
         messages = "; ".join(error.message for error in found.errors or ())
-        raise SettingsError(_WHERE, f"is not what dagster-k8s takes: {messages}")
+        raise SettingsError(
+            _WHERE,
+            f"is not what dagster-k8s takes: {messages}",
+            remedy="correct what it names in [execution.kubernetes.job]",
+        )

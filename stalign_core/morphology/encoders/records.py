@@ -198,7 +198,12 @@ def _timm_record(model: str, setting: str) -> EncoderRecord:
             network = timm.create_model(architecture, pretrained=False, num_classes=0)
     # architectures fail in their own ways when built without a classifier
     except Exception as error:
-        raise EncoderError(f"encoder {model}", f"timm cannot build it without a classifier ({error})") from error
+        raise EncoderError(
+            f"encoder {model}",
+            f"timm cannot build it without a classifier ({error})",
+            expected="an architecture that gives features",
+            remedy="choose another model",
+        ) from error
     data = timm.data.resolve_model_data_config(network)
     channels, height, width = data["input_size"]
     if channels != 3 or height != width:

@@ -115,7 +115,7 @@ def test_spots_on_the_tissue_without_counts_are_reported(tmp_path: Path) -> None
     )
     section = read_sample(sample_at(folder))
     assert section.n_obs == 10
-    assert "2 spots on the tissue have no counts and are left out" in facts_of(section).warnings
+    assert "2 spots on the tissue have no counts and cannot be used" in facts_of(section).warnings
 
 
 def test_empty_sections_are_refused_and_empty_spots_reported(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_empty_sections_are_refused_and_empty_spots_reported(tmp_path: Path) -> 
     counts[4] = 0
     section = read_sample(sample_at(write_spaceranger_section(tmp_path / "one", counts, lattice=LATTICE)))
     assert section.n_obs == 12
-    assert "1 spots have no counts" in facts_of(section).warnings
+    assert "1 spot has no counts" in facts_of(section).warnings
 
 
 def test_the_hires_picture_serves_before_the_lowres_one_with_its_scale_and_a_warning(tmp_path: Path) -> None:
