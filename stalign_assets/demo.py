@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from stalign_assets.new_study import create_study
 from stalign_assets.study import SETTINGS_FILE, Study, open_study
+from stalign_core.progress import Progress
 from stalign_core.settings import parse_settings
 
 DEMO_SETTINGS: Final[dict[str, Any]] = {
@@ -17,7 +18,7 @@ DEMO_SETTINGS: Final[dict[str, Any]] = {
 """What differs from the defaults: fewer genes and scVI epochs, for a cohort of some thousand spots."""
 
 
-def create_demo(folder: Path, say: Callable[[str], None]) -> Study:
+def create_demo(folder: Path, say: Callable[[str], None], progress: Progress | None = None) -> Study:
     """Simulate the demo cohort into `folder` and make it a study; an existing demo study is taken as it is."""
     from stalign_core.simulate import simulate_cohort
 
@@ -25,5 +26,5 @@ def create_demo(folder: Path, say: Callable[[str], None]) -> Study:
         say(f"{folder} is a study already: going on with it")
         return open_study(folder)
     say(f"simulating 3 donors with 2 sections each into {folder / 'data'}")
-    sheet = simulate_cohort(folder / "data", seed=0)
+    sheet = simulate_cohort(folder / "data", seed=0, progress=progress)
     return create_study(folder, sheet, parse_settings(DEMO_SETTINGS))

@@ -14,6 +14,7 @@ from stalign_assets.full_disk import naming_full_disk
 from stalign_assets.locking import store_alone
 from stalign_assets.study import RUN_SETTINGS_FOLDER, UNFINISHED_FOLDER, Study
 from stalign_core.errors import ArtifactError, StudyError
+from stalign_core.progress import Progress, silent
 from stalign_core.store import Artifact
 from stalign_core.store.fetched import READERS
 from stalign_core.store.releases import releases_of
@@ -56,8 +57,11 @@ class Collected:
             for kind in KINDS
             if self.paths[kind]
         ]
-        lines += [f"left alone: {line}" for line in self.unreadable]
-        return [*lines, f"{freed} {_megabytes(self.n_bytes.total())}"]
+        return [*lines, *self.left_alone(), f"{freed} {_megabytes(self.n_bytes.total())}"]
+
+    def left_alone(self) -> list[str]:
+        """What cannot be read, and is not removed, for a reader."""
+        return [f"left alone: {line}" for line in self.unreadable]
 
     def to_dict(self) -> dict[str, Any]:
         """For a program."""
@@ -76,6 +80,7 @@ def collect_garbage(
     keep_days: int,
     dry_run: bool = False,
     now: datetime | None = None,
+    progress: Progress = silent,
 ) -> Collected:
     """Remove what nothing needs, or with `dry_run` only say what that is.
 
@@ -85,6 +90,8 @@ def collect_garbage(
         What could still be of use, such as the results of earlier settings, is removed once it is older.
     now
         Ages count from then; the present by default.
+    progress
+        Told before each removal.
 
     Raises
     ------
@@ -98,7 +105,8 @@ def collect_garbage(
     with store_alone(study), naming_full_disk(f"store {study.store.base}", "nothing could be removed"):
         found = list(_find(study, instance, before, collected.unreadable))
         _count(found, collected)
-        for garbage in () if dry_run else found:
+        for done, garbage in () if dry_run else enumerate(found):
+            progress(f"removing {garbage.kind}", done, len(found))
             _remove(study, garbage)
     return collected
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from stalign_assets.cli.options import json_option, quiet_question
+
 if TYPE_CHECKING:
     from stalign_assets.planning import PlannedStep
 
@@ -23,9 +25,17 @@ if TYPE_CHECKING:
     "--verify", "verifying", is_flag=True, help="Hash all files again; without --asset, those of the whole store."
 )
 @click.option("--stale", "staling", is_flag=True, help="List what a run would compute anew, and why.")
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+@quiet_question
+@json_option
 def command(
-    study: Path, asset: str | None, donor: str | None, key: str | None, verifying: bool, staling: bool, as_json: bool
+    study: Path,
+    asset: str | None,
+    donor: str | None,
+    key: str | None,
+    verifying: bool,
+    staling: bool,
+    quiet: bool,
+    as_json: bool,
 ) -> int:
     """Print all that a result of STUDY was made from: raw files with SHA-256, donors, settings, seeds, versions, runs.
 
@@ -69,7 +79,7 @@ def command(
         _say(_stale_lines(steps, known=told["asset"] in recipes), as_json)
     is_whole = True
     if verifying:
-        with StepConsole() as console:
+        with StepConsole(quiet=quiet) as console:
             done = verify(opened, recipes, artifacts, faults, console.step_progress)
         told["verified"], is_whole = done.to_dict(), not done.mismatches
         _say(done.lines(), as_json)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stalign_assets.cli.console import quiet_option
+from stalign_assets.cli.options import json_option, quiet_option
 
 if TYPE_CHECKING:
     from stalign_assets.benchmarking import Outcome
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("study", type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Only say what would be computed and how long it would take.")
 @quiet_option
-@click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")
+@json_option
 def command(study: Path, dry_run: bool, quiet: bool, as_json: bool) -> int:
     """Run nested cross-validation by donor on STUDY: search, comparison, the paper's figures, one HTML page.
 
@@ -26,10 +26,12 @@ def command(study: Path, dry_run: bool, quiet: bool, as_json: bool) -> int:
     goes on where it stopped and a wider grid costs its difference. A dry run reads samples and deals folds: what
     there is to compute depends on their labels.
     """
-    from stalign_assets.benchmarking import run_benchmark
     from stalign_assets.cli.console import StepConsole
 
     with StepConsole(quiet=quiet) as console:
+        console.working("loading")
+        from stalign_assets.benchmarking import run_benchmark
+
         outcome = run_benchmark(study, console, dry_run=dry_run)
     if as_json:
         click.echo(json.dumps(outcome.to_dict(), indent=1))

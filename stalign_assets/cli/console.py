@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import click
 from rich.console import Console as RichConsole
 from rich.progress import (
     BarColumn,
@@ -18,13 +16,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from stalign_assets.cli.plain_progress import EVERY_SECONDS, PlainProgress
+from stalign_assets.cli.spans import left_words, span
 from stalign_assets.reporting import WARNING, StepEnd
 from stalign_core.store.store import UNPARTITIONED
-
-
-def quiet_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The option ``--quiet`` of a command that shows progress."""
-    return click.option("--quiet", "-q", is_flag=True, help="Print errors and warnings only.")(command)
 
 
 class _Times(ProgressColumn):
@@ -32,11 +27,11 @@ class _Times(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """Such as ``3 of 12, 40 s, about 2 min left``; of a step that counts nothing, the time it has taken."""
-        words = [_span(task.elapsed or 0.0)]
+        words = [span(task.elapsed or 0.0)]
         if task.total is not None:
             words.insert(0, f"{task.completed:.0f} of {task.total:.0f}")
             if task.time_remaining is not None:
-                words.append(f"about {_span(task.time_remaining)} left")
+                words.append(left_words(task.time_remaining))
         return Text(", ".join(words))
 
 
@@ -44,10 +39,11 @@ class StepConsole:
     """Follows the steps of runs.
 
     On a terminal the step at work shows a moving line, with the time that is left where the step counts what it does;
-    elsewhere (a log, CI) only finished steps are printed. A quiet console prints faults only.
+    elsewhere (a log, CI) a line when it begins, and every ten seconds one that tells the same. A quiet console prints
+    warnings and faults only. All of it goes to stderr.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, every_seconds: float = EVERY_SECONDS) -> None:
         self.console = RichConsole(stderr=True, highlight=False, soft_wrap=True)
         self._quiet = quiet
         self._progress = Progress(
@@ -60,27 +56,44 @@ class StepConsole:
             disable=quiet or not self.console.is_terminal,
         )
         self._task = self._progress.add_task("", visible=False, total=None)
+        is_plain = not (quiet or self.console.is_terminal)
+        self._plain = PlainProgress(self._print_plain, every_seconds) if is_plain else None
 
     def __enter__(self) -> Self:
         self._progress.start()
+        if self._plain:
+            self._plain.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._plain:
+            self._plain.stop()
         self._progress.stop()
 
     def title(self, text: str) -> None:
         """Print a heading."""
+        self._at_rest()
         self._print(f"[bold]{text}[/bold]")
+
+    def working(self, what: str) -> None:
+        """Show what is at work, where it takes its time, until something is told of it or of a step."""
+        self._progress.reset(self._task, description=what, visible=True, total=None)
+        if self._plain:
+            self._plain.wait_for(what)
 
     def step_started(self, asset: str, partition: str) -> None:
         """Show the step at work."""
         self._progress.reset(self._task, description=_place(asset, partition), visible=True, total=None)
+        if self._plain:
+            self._plain.begin(_place(asset, partition))
 
     def step_progress(self, what: str, done: int, total: int) -> None:
         """Move the step's bar."""
         self._progress.update(self._task, description=what, completed=done, total=total, visible=True)
+        if self._plain:
+            self._plain.count(what, done, total)
 
     def step_said(self, line: str) -> None:
         """Keep a line in view; a quiet console keeps warnings."""
@@ -89,7 +102,7 @@ class StepConsole:
 
     def step_done(self, end: StepEnd) -> None:
         """Print the finished step."""
-        self._progress.update(self._task, visible=False)
+        self._at_rest()
         place = _place(end.asset, end.partition)
         if end.reused:
             self._print(f"  [green]✓[/green] {place}: reused")
@@ -99,18 +112,20 @@ class StepConsole:
 
     def fault(self, line: str) -> None:
         """Print a failed step's line."""
+        self._at_rest()
         self._progress.print(f"  [red]✗[/red] {line}")
+
+    def _at_rest(self) -> None:
+        self._progress.update(self._task, visible=False)
+        if self._plain:
+            self._plain.end()
+
+    def _print_plain(self, line: str) -> None:
+        self.console.print(line, markup=False)
 
     def _print(self, text: str) -> None:
         if not self._quiet:
             self._progress.print(text)
-
-
-def _span(seconds: float) -> str:
-    """A time in the unit that suits it: ``40 s``, ``3 min``, ``2.5 h``."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _place(asset: str, partition: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from stalign_assets.cli.console import quiet_option
+from stalign_assets.cli.options import json_option, quiet_option
 
 
 @click.command("demo")
@@ -19,21 +19,21 @@ from stalign_assets.cli.console import quiet_option
     help="Folder of the demo study.",
 )
 @quiet_option
-def command(study: Path, quiet: bool) -> int:
+@json_option
+def command(study: Path, quiet: bool, as_json: bool) -> int:
     """Simulate a cohort of 3 donors in Space Ranger's layout and run all assets, scopes and variants on it."""
     from stalign_assets.cli.console import StepConsole
     from stalign_assets.cli.metrics import print_report
-    from stalign_assets.demo import create_demo
-    from stalign_assets.driver import Request, bring_up_to_date
 
     start = time.monotonic()
-    create_demo(study, say=_unheard if quiet else click.echo)
     with StepConsole(quiet=quiet) as console:
+        console.working("loading")
+        from stalign_assets.demo import create_demo
+        from stalign_assets.driver import Request, bring_up_to_date
+
+        create_demo(study, console.title, console.step_progress)
         report = bring_up_to_date(Request.parse(study), console)
-    print_report(report, quiet=quiet)
-    if not quiet:
+    print_report(report, quiet=quiet, as_json=as_json)
+    if not (quiet or as_json):
         click.echo(f"done in {time.monotonic() - start:.0f} s")
     return report.exit_code
-
-
-def _unheard(line: str) -> None: ...

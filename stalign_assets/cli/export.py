@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from stalign_assets.cli.console import quiet_option
+from stalign_assets.cli.options import json_option, quiet_option
 
 
 @click.command("export")
@@ -16,15 +16,17 @@ from stalign_assets.cli.console import quiet_option
 @click.option("--formats", default="h5ad,loupe,qupath,parquet", show_default=True, help="These, or spatialdata.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder. Default: STUDY/exports/VARIANT.")
 @quiet_option
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+@json_option
 def command(study: Path, variant: str, formats: str, out: Path | None, quiet: bool, as_json: bool) -> None:
     """Write the cohort of STUDY for scanpy (.h5ad), SpatialData (.zarr), Loupe Browser, QuPath and as Parquet."""
     from stalign_assets.cli.console import StepConsole
-    from stalign_assets.exporting import export_cohort
-    from stalign_assets.study import open_study
 
     chosen = tuple(name.strip() for name in formats.split(",") if name.strip())
     with StepConsole(quiet=quiet) as console:
+        console.working("loading")
+        from stalign_assets.exporting import export_cohort
+        from stalign_assets.study import open_study
+
         done = export_cohort(open_study(study), variant, chosen, out, console.step_progress)
     if as_json:
         table = [

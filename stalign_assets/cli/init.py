@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from stalign_assets.cli.options import json_option, quiet_option
+
+if TYPE_CHECKING:
+    from stalign_assets.study import Study
 
 
 @click.command("init")
@@ -15,16 +22,37 @@ import click
     type=click.Path(path_type=Path),
     help="Sample sheet: a CSV with sample,donor,path[,image,annotation,bin,table,condition,retired].",
 )
-def command(study: Path, samples: Path) -> None:
+@quiet_option
+@json_option
+def command(study: Path, samples: Path, quiet: bool, as_json: bool) -> None:
     """Make the folder STUDY: settings with every default written out, the checked sample sheet, Dagster's home."""
-    from stalign_assets.new_study import create_study
+    from stalign_assets.cli.console import StepConsole
     from stalign_core.wording import counted
 
-    created = create_study(study, samples)
+    with StepConsole(quiet=quiet) as console:
+        console.working("looking at the samples")
+        from stalign_assets.new_study import create_study
+
+        created = create_study(study, samples)
     cohort = created.cohort
+    if as_json:
+        click.echo(json.dumps(_summary(created), indent=1))
+        return
+    if quiet:
+        return
     held = f"{counted(len(cohort.samples), 'sample')} of {counted(len(cohort.donors), 'donor')}"
     click.echo(f"{study}: {held} ({', '.join(cohort.donors)})")
     if cohort.unread_columns:
         click.echo(f"columns that are kept, but not read: {', '.join(cohort.unread_columns)}")
     click.echo(f"settings: {created.folder / 'study.toml'}")
     click.echo(f"next: stalign run {study}")
+
+
+def _summary(study: Study) -> dict[str, Any]:
+    return {
+        "study": str(study.folder),
+        "settings": str(study.folder / "study.toml"),
+        "donors": list(study.cohort.donors),
+        "samples": [sample.sample for sample in study.cohort.samples],
+        "unread_columns": list(study.cohort.unread_columns),
+    }

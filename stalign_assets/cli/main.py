@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import click
 
+from stalign_assets.cli.options import EXIT_CODES
 from stalign_core.errors import StalignError
 
 EXIT_FAILURE: Final = 1
@@ -42,13 +43,15 @@ class _LazyGroup(click.Group):
             return None
         module = import_module(f"stalign_assets.cli.{cmd_name}")
         command: click.Command = module.command
+        for each in (command, *getattr(command, "commands", {}).values()):
+            each.epilog = EXIT_CODES
         return command
 
 
 @click.group(
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="Exit codes: 0 done; 1 a step failed; 2 bad input or settings, said in one line; 3 done, donors left out.",
+    epilog=EXIT_CODES,
 )
 @click.option("--traceback", is_flag=True, help="Show the full traceback of an error.")
 @click.version_option(package_name="stalign")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
+from stalign_assets.cli.options import json_option, quiet_option, quiet_question
+
 _STUDY = click.argument("study", type=click.Path(path_type=Path))
-_JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 
 
 @click.group("release")
@@ -23,26 +24,42 @@ def command() -> None:
 @click.option(
     "--variants", help="Only these variants, comma-separated. Default: all whose cohort domains are up to date."
 )
-def pin(study: Path, name: str, variants: str | None) -> None:
+@quiet_option
+@json_option
+def pin(study: Path, name: str, variants: str | None, quiet: bool, as_json: bool) -> None:
     """Pin the cohort's domains of STUDY as release NAME; they are never collected."""
-    from stalign_assets.releases import pin as pin_release
-    from stalign_assets.study import open_study
+    from stalign_assets.cli.console import StepConsole
 
     chosen = tuple(word.strip() for word in (variants or "").split(",") if word.strip())
-    release = pin_release(open_study(study), name, chosen)
+    with StepConsole(quiet=quiet) as console:
+        console.working("reading the domains in force")
+        from stalign_assets.releases import pin as pin_release
+        from stalign_assets.study import open_study
+
+        release = pin_release(open_study(study), name, chosen)
+    if as_json:
+        click.echo(json.dumps(asdict(release), indent=1))
+        return
+    if quiet:
+        return
     click.echo(f"release {name}: domains of {', '.join(release.pinned)}")
     click.echo(f"next: stalign run {study}")
 
 
 @command.command("list")
 @_STUDY
-@_JSON
-def list_releases(study: Path, as_json: bool) -> None:
+@quiet_question
+@json_option
+def list_releases(study: Path, quiet: bool, as_json: bool) -> None:
     """List the releases of STUDY, the earliest first."""
-    from stalign_assets.study import open_study
-    from stalign_core.store.releases import releases_of
+    from stalign_assets.cli.console import StepConsole
 
-    found = releases_of(open_study(study).store)
+    with StepConsole(quiet=quiet) as console:
+        console.working("reading the releases")
+        from stalign_assets.study import open_study
+        from stalign_core.store.releases import releases_of
+
+        found = releases_of(open_study(study).store)
     if as_json:
         click.echo(json.dumps([asdict(release) for release in found], indent=1))
         return
@@ -57,14 +74,19 @@ def list_releases(study: Path, as_json: bool) -> None:
 @_STUDY
 @click.argument("name")
 @click.argument("other", required=False)
-@_JSON
-def compare(study: Path, name: str, other: str | None, as_json: bool) -> None:
+@quiet_question
+@json_option
+def compare(study: Path, name: str, other: str | None, quiet: bool, as_json: bool) -> None:
     """What became of the domains of release NAME in release OTHER, or in the domains in force."""
+    from stalign_assets.cli.console import StepConsole
     from stalign_assets.cli.metrics import print_table
-    from stalign_assets.releases import compare as compare_releases
-    from stalign_assets.study import open_study
 
-    table = compare_releases(open_study(study), name, other)
+    with StepConsole(quiet=quiet) as console:
+        console.working("comparing the domains")
+        from stalign_assets.releases import compare as compare_releases
+        from stalign_assets.study import open_study
+
+        table = compare_releases(open_study(study), name, other)
     if as_json:
         click.echo(table.to_json(orient="records", indent=1))
     else:
@@ -74,10 +96,15 @@ def compare(study: Path, name: str, other: str | None, as_json: bool) -> None:
 @command.command("unpin")
 @_STUDY
 @click.argument("name")
-def unpin(study: Path, name: str) -> None:
+@quiet_option
+@json_option
+def unpin(study: Path, name: str, quiet: bool, as_json: bool) -> None:
     """Forget release NAME of STUDY; its artifacts can be collected like any others."""
     from stalign_assets.study import open_study
     from stalign_core.store.releases import drop_release
 
     drop_release(open_study(study).store, name)
-    click.echo(f"release {name} is pinned no more")
+    if as_json:
+        click.echo(json.dumps({"unpinned": name}))
+    elif not quiet:
+        click.echo(f"release {name} is pinned no more")

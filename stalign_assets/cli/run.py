@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from stalign_assets.cli.console import quiet_option
+from stalign_assets.cli.options import json_option, quiet_option
 
 
 @click.command("run")
@@ -17,7 +16,7 @@ from stalign_assets.cli.console import quiet_option
 @click.option("--donors", help="Only these donors' own assets, comma-separated. Default: all of the sheet.")
 @click.option("--n-domains", help="K: a number, 'annotation', or 'auto'; kept in study.toml.")
 @quiet_option
-@click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")
+@json_option
 def command(
     study: Path,
     scopes: str,
@@ -33,13 +32,12 @@ def command(
     """
     from stalign_assets.cli.console import StepConsole
     from stalign_assets.cli.metrics import print_report
-    from stalign_assets.driver import Request, bring_up_to_date
 
-    request = Request.parse(study, scopes=scopes, variants=variants, donors=donors, n_domains=n_domains)
     with StepConsole(quiet=quiet) as console:
+        console.working("loading")
+        from stalign_assets.driver import Request, bring_up_to_date
+
+        request = Request.parse(study, scopes=scopes, variants=variants, donors=donors, n_domains=n_domains)
         report = bring_up_to_date(request, console)
-    if as_json:
-        click.echo(json.dumps(report.to_dict(), indent=1))
-    else:
-        print_report(report, quiet=quiet)
+    print_report(report, quiet=quiet, as_json=as_json)
     return report.exit_code

@@ -8,22 +8,27 @@ from typing import TYPE_CHECKING
 
 import click
 
+from stalign_assets.cli.options import json_option, quiet_question
+
 if TYPE_CHECKING:
     from stalign_assets.planning import PlannedStep
 
 
 @click.command("status")
 @click.argument("study", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
-def command(study: Path, as_json: bool) -> None:
+@quiet_question
+@json_option
+def command(study: Path, quiet: bool, as_json: bool) -> None:
     """Show, for each donor and the cohort of STUDY, what is up to date and what a run would compute."""
     from stalign_assets.cli.console import StepConsole
-    from stalign_assets.planning import plan_study
-    from stalign_assets.recipes.graph import recipes_of
-    from stalign_assets.study import open_study
 
-    opened = open_study(study)
-    with StepConsole() as console:
+    with StepConsole(quiet=quiet) as console:
+        console.working("loading")
+        from stalign_assets.planning import plan_study
+        from stalign_assets.recipes.graph import recipes_of
+        from stalign_assets.study import open_study
+
+        opened = open_study(study)
         plans = plan_study(opened, recipes_of(opened.settings), console.step_progress)
     if as_json:
         click.echo(json.dumps([vars(step) for steps in plans.values() for step in steps], indent=1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from stalign_assets.doctor.dead_runs import dead_runs, held_slots
 from stalign_assets.doctor.finding import Finding, Outcome, Told
@@ -16,6 +16,7 @@ from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.results.tables import connect, rebuild_tables
 from stalign_assets.runs import open_instance
 from stalign_core.errors import StalignError, StudyError
+from stalign_core.progress import Progress, silent
 
 if TYPE_CHECKING:
     from stalign_assets.study import Study
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 Look = Callable[[], Iterable[Finding]]
 
 
-def examine(study: Study, *, repair: bool) -> Iterator[Told]:
+def examine(study: Study, *, repair: bool, progress: Progress = silent) -> Iterator[Told]:
     """Everything that is wrong with a study, in the order in which it is put right.
 
     Nothing that a run could need is removed: damaged files are moved aside, whole ones and what a killed computation
@@ -41,7 +42,8 @@ def examine(study: Study, *, repair: bool) -> Iterator[Told]:
         except StudyError as error:
             yield Told("store", str(study.store.base), error.problem, "looked at again once it is free", "left")
             return
-        for look in (broken_artifacts, broken_pointers, broken_releases, leftovers, _broken_tables):
+        for done, (what, look) in enumerate(_LOOKS):
+            progress(f"looking at {what}", done, len(_LOOKS))
             yield from _told(partial(look, study), repair)
 
 
@@ -80,3 +82,13 @@ def _rebuild(study: Study) -> None:
     if study.metrics_path.is_dir():
         raise StudyError(str(study.metrics_path), "is a folder", remedy="move it away")
     rebuild_tables(study, recipes_of(study.settings))
+
+
+_LOOKS: Final = (
+    ("artifacts", broken_artifacts),
+    ("pointers", broken_pointers),
+    ("releases", broken_releases),
+    ("what was left unfinished", leftovers),
+    ("tables", _broken_tables),
+)
+"""What is looked at in the store while no run is at work, and how."""
