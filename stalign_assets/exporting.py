@@ -14,6 +14,7 @@ from stalign_assets.recipes.samples import RAW
 from stalign_assets.rows import samples_of
 from stalign_core import keys
 from stalign_core.errors import ArtifactError, SettingsError
+from stalign_core.files import replacing
 from stalign_core.progress import Progress, silent
 from stalign_core.store.store import UNPARTITIONED
 
@@ -186,7 +187,6 @@ def _write(name: str, source: CohortSource, folder: Path, told: Progress) -> Exp
     from stalign_core import exports
 
     sections = source.sections(f"writing {name}", told)
-
     atlas = folder / "atlas.h5ad"
     if name == "h5ad":
         spots = exports.write_atlas(atlas, sections, source.shared_genes(), source.facts)
@@ -194,7 +194,7 @@ def _write(name: str, source: CohortSource, folder: Path, told: Progress) -> Exp
     if name == "spatialdata":
         import anndata
 
-        if not atlas.is_file():
+        if not _is_of(atlas, source.facts):
             _write("h5ad", source, folder, told)
         whole = anndata.read_h5ad(atlas)
         path = folder / "atlas.zarr"
@@ -214,6 +214,17 @@ def _write(name: str, source: CohortSource, folder: Path, told: Progress) -> Exp
     return Exported(name, tuple(files), spots)
 
 
+def _is_of(atlas: Path, facts: dict[str, Any]) -> bool:
+    """Whether an atlas that lies there holds the results in force, not those of another variant or an earlier run."""
+    import h5py
+    from anndata.io import read_elem
+
+    if not atlas.is_file():
+        return False
+    with h5py.File(atlas) as file:
+        return keys.STALIGN in file["uns"] and dict(read_elem(file["uns"][keys.STALIGN])) == facts
+
+
 def _write_parquet(sections: Iterable[ExportSection], folder: Path) -> Exported:
     """Spots with their domains, and the embedding, as two tables with one row order."""
     obs, vectors = [], []
@@ -229,8 +240,7 @@ def _write_parquet(sections: Iterable[ExportSection], folder: Path) -> Exported:
         ("embedding", pd.concat([table[["sample", "barcode"]], embedding], axis=1)),
     ):
         path = folder / f"{name}.parquet"
-        temporary = path.with_name(f".{path.name}.part")
-        content.to_parquet(temporary, index=False)
-        temporary.replace(path)
+        with replacing(path) as draft:
+            content.to_parquet(draft, index=False)
         files.append(path)
     return Exported("parquet", tuple(files), len(table))

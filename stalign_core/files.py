@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,3 +31,18 @@ def replace_file(path: Path, content: str | bytes) -> None:
     """Write a file, text as UTF-8, in one step as `replacing` does."""
     with replacing(path) as draft:
         draft.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def replace_folder(draft: Path, path: Path) -> None:
+    """Put a folder that is whole in the place of `path`, which is moved aside meanwhile and put back if that fails."""
+    earlier = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    had_one = path.exists()
+    if had_one:
+        path.rename(earlier)
+    try:
+        draft.rename(path)
+    except OSError:
+        if had_one:
+            earlier.rename(path)
+        raise
+    shutil.rmtree(earlier, ignore_errors=True)

@@ -14,6 +14,7 @@ import numpy as np
 from stalign_core import keys
 from stalign_core.errors import SettingsError
 from stalign_core.exports.section import ExportSection
+from stalign_core.files import replace_folder
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -63,9 +64,7 @@ def write_spatialdata(path: Path, atlas: AnnData, sections: Iterable[ExportSecti
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "zarr v3 autosharding", UserWarning)
             SpatialData(tables={"table": parsed}, shapes=shapes).write(draft)
-        if path.exists():
-            shutil.rmtree(path)
-        draft.rename(path)
+        replace_folder(draft, path)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
