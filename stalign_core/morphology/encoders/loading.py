@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from stalign_core.devices import Device, resolve_device
 from stalign_core.errors import EncoderError
 from stalign_core.images.pixels import Pixels
-from stalign_core.morphology.encoders import texture
-from stalign_core.morphology.encoders.records import RECORDS, EncoderRecord, record_of
+from stalign_core.morphology.encoders.records import Encode, EncoderRecord, Prepare, record_of
 from stalign_core.morphology.encoders.weights import file_sha256, find_weights
 from stalign_core.settings import EncoderSettings
 
@@ -35,11 +34,13 @@ class Encoder(Protocol):
         ...
 
 
-class TextureEncoder:
-    """The weight-free encoder: see `stalign_core.morphology.encoders.texture`."""
+class PlainEncoder:
+    """An encoder without a network: the functions of its record."""
 
-    def __init__(self) -> None:
-        self.record = RECORDS["texture"]
+    def __init__(self, record: EncoderRecord, prepare: Prepare, encode: Encode) -> None:
+        self.record = record
+        self._prepare = prepare
+        self._encode = encode
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -55,11 +56,11 @@ class TextureEncoder:
 
     def prepare(self, patch: Pixels) -> Pixels:
         """Resize one patch."""
-        return texture.prepare(patch)
+        return self._prepare(patch)
 
     def encode(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Statistics of prepared patches."""
-        return texture.texture_features(patches)
+        """Features of prepared patches."""
+        return self._encode(patches)
 
 
 def load_encoder(encoder_name: str, encoder: EncoderSettings, device: Device = "auto") -> Encoder:
@@ -82,9 +83,9 @@ def load_encoder(encoder_name: str, encoder: EncoderSettings, device: Device = "
         If weights cannot be had, read or fitted.
     """
     record = record_of(encoder.model, f"encoders.{encoder_name}.model")
-    if not record.needs_weights:
+    if record.prepare is not None and record.encode is not None:
         _refuse_weights(record, encoder_name, encoder)
-        return TextureEncoder()
+        return PlainEncoder(record, record.prepare, record.encode)
     from stalign_core.morphology.encoders.network import NetworkEncoder
 
     weights = find_weights(record, encoder_name, encoder.weights, encoder.revision)

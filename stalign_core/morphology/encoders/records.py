@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from typing import Any, Final, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from stalign_core.errors import EncoderError, SettingsError
-from stalign_core.morphology.encoders.texture import FEATURE_NAMES, SIDE
+from stalign_core.images.pixels import Pixels
+from stalign_core.morphology.encoders import texture
 
 TIMM_PREFIX: Final = "timm:"
 
 Library = Literal["stalign", "torchvision", "timm"]
 Interpolation = Literal["bilinear", "bicubic", "nearest", "lanczos"]
 Precision = Literal["float32", "bfloat16"]
+Prepare = Callable[[Pixels], Pixels]
+Encode = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
@@ -29,7 +35,7 @@ class EncoderRecord:
     name
         As in the settings.
     library
-        Who builds the network; ``stalign`` for the encoder without one.
+        Who builds the network; ``stalign`` for an encoder without one.
     architecture
         The name there.
     arguments
@@ -52,6 +58,9 @@ class EncoderRecord:
         Precision of the network on a GPU; on the CPU it is float32.
     licence
         Of the weights.
+    prepare, encode
+        Of an encoder without a network: brings a square patch of any side to (input_size, input_size, 3) uint8, in
+        several threads at once, and gives (n, input_size, input_size, 3) prepared patches as (n, n_features) features.
     """
 
     name: str
@@ -68,6 +77,8 @@ class EncoderRecord:
     hub: str = ""
     ignored_weights: tuple[str, ...] = ()
     cuda_precision: Precision = "float32"
+    prepare: Prepare | None = None
+    encode: Encode | None = None
 
     @property
     def needs_weights(self) -> bool:
@@ -75,8 +86,12 @@ class EncoderRecord:
         return self.library != "stalign"
 
     def to_dict(self) -> dict[str, Any]:
-        """The record in plain JSON values."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        """The record in plain JSON values, without functions, whose code version counts."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+            if key not in ("prepare", "encode")
+        }
 
 
 RECORDS: Final[dict[str, EncoderRecord]] = {
@@ -86,12 +101,14 @@ RECORDS: Final[dict[str, EncoderRecord]] = {
             name="texture",
             library="stalign",
             architecture="texture",
-            resize=SIDE,
-            input_size=SIDE,
-            n_features=len(FEATURE_NAMES),
+            resize=texture.SIDE,
+            input_size=texture.SIDE,
+            n_features=len(texture.FEATURE_NAMES),
             licence="MIT; no weights",
             mean=(0.0, 0.0, 0.0),
             deviation=(1.0, 1.0, 1.0),
+            prepare=texture.prepare,
+            encode=texture.texture_features,
         ),
         # torchvision's network, trained on inputs of mean and deviation 0.5, converts to those itself
         # (transform_input) from the ImageNet statistics that its published preprocessing applies
