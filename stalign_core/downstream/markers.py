@@ -108,13 +108,13 @@ def _markers_of(profiles: Mapping[str, DomainProfiles], domain: str, rules: Mark
     table = pd.DataFrame({"domain": domain, "gene": first.genes, "symbol": first.symbols})
     table["log2_fold_change"] = differences.mean(axis=0)
     t = p = q = np.full(len(table), np.nan)
-    if len(usable) >= FEWEST_DONORS:
+    tested = len(usable) >= FEWEST_DONORS
+    if tested:
         from scipy.stats import false_discovery_control
 
         test = moderated_t(differences)
         t, p, q = test.t, test.p, false_discovery_control(test.p)
     table = table.assign(t=t, p=p, q=q, n_donors=len(usable), **_levels(usable))
-    tested = table["q"].notna().any()
     weight = table["log2_fold_change"] if tested else table["mean_expression"] - table["mean_elsewhere"]
     ordered = table.assign(weight=-weight).sort_values(["q", "weight", "gene"], na_position="last")
     return ordered[list(MARKER_COLUMNS)]

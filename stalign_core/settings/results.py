@@ -51,5 +51,9 @@ class MetricSettings(Section):
     """How results are measured."""
 
     n_neighbors: PositiveInt = Field(90, description="neighbourhood of iLISI and kBET, in spots")
-    max_spots: PositiveInt = Field(20_000, description="larger scopes are measured on a seeded subsample")
+    max_spots: PositiveInt = Field(
+        20_000,
+        description="larger scopes are measured on a seeded subsample: silhouette keeps its value, but iLISI and kBET "
+        "are biased, for neighbours in a subsample are farther apart; they compare variants, not cohorts",
+    )
     bio_weight: Unit = Field(0.6, description="weight of biological conservation in the composite score")
