@@ -59,19 +59,23 @@ def command(
         raise StudyError("--stale", "is told of one asset", remedy="add --asset, or see 'stalign status STUDY'")
     if of_whole_store and donor is not None:
         raise StudyError("--donor", "is given without an asset", remedy="add --asset, such as raw_samples")
-    if of_whole_store and verifying:
-        faults: list[str] = []
-        artifacts = list(opened.store.artifacts(lambda error: faults.append(error.line)))
-        faults += [error.line for error in (*opened.store.broken_pointers(), *broken_releases(opened.store))]
-        lines: list[str] = []
-    else:
-        ancestry = ancestry_of(opened.store, artifact_asked_for(opened, recipes, asset=asset, donor=donor, key=key))
-        artifacts, faults = list(ancestry.artifacts), list(ancestry.faults)
-        # What was found is told before hours of hashing, and again in whole for a program.
-        told, lines = trail_table(ancestry), list(trail_lines(ancestry))
+    with StepConsole(quiet=quiet) as console:
+        console.working("reading manifests")
+        if of_whole_store and verifying:
+            faults: list[str] = []
+            artifacts = list(opened.store.artifacts(lambda error: faults.append(error.line)))
+            faults += [error.line for error in (*opened.store.broken_pointers(), *broken_releases(opened.store))]
+            lines: list[str] = []
+        else:
+            ancestry = ancestry_of(opened.store, artifact_asked_for(opened, recipes, asset=asset, donor=donor, key=key))
+            artifacts, faults = list(ancestry.artifacts), list(ancestry.faults)
+            # What was found is told before hours of hashing, and again in whole for a program.
+            told, lines = trail_table(ancestry), list(trail_lines(ancestry))
     _say(lines, as_json)
     if staling:
-        steps = stale_steps(opened, recipes, told["asset"], told["partition"]) if told["asset"] in recipes else []
+        with StepConsole(quiet=quiet) as console:
+            console.working("looking for what has changed")
+            steps = stale_steps(opened, recipes, told["asset"], told["partition"]) if told["asset"] in recipes else []
         told["stale"] = [vars(step) for step in steps]
         if not told["in_force"]:
             told["changed_since"] = changes_since(opened, recipes, ancestry.root)
