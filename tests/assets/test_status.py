@@ -9,8 +9,9 @@ import pytest
 from click.testing import CliRunner
 from rich.progress import Progress
 
-from stalign_assets.cli.console import _span, _Times
+from stalign_assets.cli.console import _Times
 from stalign_assets.cli.main import cli
+from stalign_assets.cli.spans import span
 
 
 def _status(study: Path, *options: str) -> str:
@@ -40,7 +41,7 @@ def test_a_changed_setting_is_named_once_and_what_follows_from_it_counted(study:
 
 @pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (40, "40 s"), (150, "2 min"), (9000, "2.5 h")])
 def test_times_are_told_in_the_unit_that_suits_them(seconds: float, words: str) -> None:
-    assert _span(seconds) == words
+    assert span(seconds) == words
 
 
 def test_a_step_that_counts_says_how_long_it_will_take_and_another_how_long_it_took() -> None:
