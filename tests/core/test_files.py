@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stalign_core.files import replace_file, replacing
+from stalign_core.files import replace_file, replace_folder, replacing
 
 
 def test_text_and_bytes_take_the_place_of_what_was_there(tmp_path: Path) -> None:
@@ -26,3 +26,21 @@ def test_writing_that_fails_leaves_the_old_file_and_no_draft(tmp_path: Path) -> 
         raise RuntimeError("full")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_takes_the_place_of_another(tmp_path: Path) -> None:
+    for name, text in (("place", "old"), ("draft", "new")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(text)
+    replace_folder(tmp_path / "draft", tmp_path / "place")
+    assert [path.name for path in tmp_path.iterdir()] == ["place"]
+    assert (tmp_path / "place" / "file").read_text() == "new"
+
+
+def test_a_folder_stays_where_its_successor_cannot_come(tmp_path: Path) -> None:
+    (tmp_path / "place").mkdir()
+    (tmp_path / "place" / "file").write_text("old")
+    with pytest.raises(FileNotFoundError):
+        replace_folder(tmp_path / "no draft", tmp_path / "place")
+    assert [path.name for path in tmp_path.iterdir()] == ["place"]
+    assert (tmp_path / "place" / "file").read_text() == "old"
