@@ -54,8 +54,8 @@ _ACTIVITY_TOLD: Final = (
     "at most {fdr:g}, for which three donors are needed."
 )
 _NO_NETWORK: Final = (
-    "Not computed: downstream.network of study.toml names no table of pathways; docs/guide/pathways.md tells how to get "
-    "one."
+    "Not computed: downstream.network of study.toml names no table of pathways; docs/guide/pathways.md tells how to "
+    "get one."
 )
 _PROJECTED: Final = (
     "UMAP of {shown} of {spots} spots, each space by itself. Correction should mix the donors and keep the domains "
