@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from stalign_assets.driver import Request, bring_up_to_date
+from stalign_assets.fold_limit import folds_at_once
+from stalign_assets.folds import run_folds
 from stalign_assets.full_disk import naming_full_disk
 from stalign_assets.locking import using_store
 from stalign_assets.platform.executors.reach import reaching_cluster
 from stalign_assets.platform.tables_asset import METRICS_TABLES
+from stalign_assets.pools import gpu_slots
 from stalign_assets.recipes.benchmark.recipes import FIGURES, REPORT, RESULTS
 from stalign_assets.recipes.benchmark.results import SEARCH, TABLES
 from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.recipes.recipe import SPLITS
 from stalign_assets.report import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILURE
 from stalign_assets.reporting import Console, Silent, Tally, attached
-from stalign_assets.runs import RunRequest, open_instance, prepare_instance, start_run
+from stalign_assets.runs import RunOutcome, RunRequest, open_instance, prepare_instance, start_run
 from stalign_assets.study import Study, open_study
 from stalign_assets.wanted import folds_of, wanted
 from stalign_core.errors import StalignError, StudyError
@@ -100,15 +103,9 @@ def _run(
 ) -> None:
     from stalign_assets.platform.partitions import register_folds
 
-    def start(title: str, assets: list[str], partition: str | None = None) -> bool:
+    def start(title: str, assets: list[str]) -> bool:
         console.title(title)
-        ended = start_run(reached(), instance, RunRequest(assets, partition), console)
-        for fault in ended.faults:
-            console.fault(fault.line)
-            (outcome.bad_input if fault.by_user else outcome.failures).append(fault.line)
-        if not ended.success and not ended.faults:
-            outcome.failures.append(f"run {ended.run_id} failed; see it in the Dagster UI")
-        return ended.success
+        return _kept(outcome, start_run(reached(), instance, RunRequest(assets, None), console), console)
 
     study = outcome.study
     if not start("benchmark: folds", [SPLITS]):
@@ -123,12 +120,36 @@ def _run(
     if dry_run:
         return
     # One fold's failure stops no other; what all say together needs every one.
-    ended = [start(f"benchmark: {fold}", [SEARCH], fold) for fold in folds]
+    ended = [_kept(outcome, each, console) for each in _search(reached(), instance, folds, console)]
     if not all(ended):
         return
     if start("benchmark: results", [RESULTS, FIGURES, REPORT]):
         start("tables", [METRICS_TABLES])
         _write_files(outcome)
+
+
+def _search(study: Study, instance: dg.DagsterInstance, folds: Sequence[str], console: Console) -> Iterable[RunOutcome]:
+    """Run every fold: one after another in this process, or several at once in processes of their own."""
+    at_once = folds_at_once(study, len(folds))
+    if at_once > 1:
+        console.step_said(f"{at_once} folds at once")
+        # More than the pool's own limit are let in only where there is no GPU.
+        with gpu_slots(instance, study.settings.execution, at_once):
+            yield from run_folds(study, folds, at_once, console)
+        return
+    for fold in folds:
+        console.title(f"benchmark: {fold}")
+        yield start_run(study, instance, RunRequest([SEARCH], fold), console)
+
+
+def _kept(outcome: Outcome, ended: RunOutcome, console: Console) -> bool:
+    """Note why a run failed; whether it did not."""
+    for fault in ended.faults:
+        console.fault(fault.line)
+        (outcome.bad_input if fault.by_user else outcome.failures).append(fault.line)
+    if not ended.success and not ended.faults:
+        outcome.failures.append(f"run {ended.run_id} failed; see it in the Dagster UI")
+    return ended.success
 
 
 def foresee(study: Study) -> Forecast:

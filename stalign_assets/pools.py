@@ -27,6 +27,23 @@ def set_gpu_limit(instance: dg.DagsterInstance, execution: ExecutionSettings) ->
         instance.event_log_storage.set_concurrency_slots(GPU_POOL, execution.gpu_limit)
 
 
+@contextmanager
+def gpu_slots(instance: dg.DagsterInstance, execution: ExecutionSettings, number: int) -> Iterator[None]:
+    """Meanwhile, let `number` steps of the pool `gpu` in where that is more than the settings say.
+
+    For steps that do not hold a GPU, because the machine has none. Another command may set the limit of the settings
+    again before the end: what runs then goes on, and what has not begun waits for it.
+    """
+    if number <= execution.gpu_limit:
+        yield
+        return
+    instance.event_log_storage.set_concurrency_slots(GPU_POOL, number)
+    try:
+        yield
+    finally:
+        instance.event_log_storage.set_concurrency_slots(GPU_POOL, execution.gpu_limit)
+
+
 def free_dead_slots(instance: dg.DagsterInstance) -> None:
     """Free the slots of runs that are over, and end runs of this machine whose process is gone.
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from stalign_assets.recipes.samples import RAW
+from stalign_assets.results.benchmark_tables import BENCHMARK_SCHEMA, benchmark_rows
 from stalign_assets.results.downstream_tables import DOWNSTREAM_SCHEMA, downstream_rows, is_downstream
 from stalign_assets.study import Study
 from stalign_core.errors import ArtifactError, MissingArtifactError, StudyError
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 BENCHMARK_RESULTS: Final = "benchmark/results"
 
-TABLES_VERSION: Final = 5
+TABLES_VERSION: Final = 6
 METRIC_COLUMNS: Final = (
     "run_id",
     "input_key",
@@ -59,10 +60,6 @@ create table samples (
 create table domains (
     scope varchar, variant varchar, donor varchar, sample varchar, barcode varchar, domain varchar,
     domain_unrefined varchar, input_key varchar);
-create table trials (
-    trial varchar, task varchar, fold integer, role varchar, grp varchar, donors varchar, arm varchar, method varchar,
-    model varchar, representation varchar, encoder varchar, settings varchar, n_domains integer, seed bigint,
-    clusterer varchar, refined boolean, donor varchar, sample varchar, metric varchar, value double);
 create table lineage (
     asset varchar, partition varchar, input_key varchar, data_version varchar, input_asset varchar,
     input_partition varchar, input_input_key varchar, input_data_version varchar, source_path varchar,
@@ -206,13 +203,14 @@ def _write(
     of_variants = {asset for asset, recipe in recipes.items() if recipe.variant is not None}
     with duckdb.connect(str(path)) as connection:
         connection.execute("begin")
-        connection.execute(_SCHEMA + DOWNSTREAM_SCHEMA)
+        connection.execute(_SCHEMA + DOWNSTREAM_SCHEMA + BENCHMARK_SCHEMA)
         for artifact in in_force:
             asset = artifact.manifest.asset
             if asset == RAW:
                 _append(connection, "samples", _sample_rows(artifact))
             elif asset == BENCHMARK_RESULTS:
-                _append(connection, "trials", artifact.table("trials.parquet"))
+                for table, rows in benchmark_rows(artifact):
+                    _append(connection, table, rows)
             elif asset not in of_variants or artifact.manifest.partition not in accepted:
                 continue
             elif recipes[asset].path[-1] == "metrics":

@@ -81,6 +81,12 @@ class ExecutionSettings(Section):
         description="CPU threads of a step's libraries; 0: all cores; AESTETIK and clustering use one",
     )
     gpu_limit: PositiveInt = Field(1, description="steps that may hold the GPU at once (pool 'gpu')")
+    folds: int = Field(
+        0,
+        ge=0,
+        description="outer folds of `stalign benchmark` at work at once, each in a process of its own; 0: as many as "
+        "cores and free memory allow; on a GPU no more than gpu_limit, on a cluster one",
+    )
     dask: DaskSettings = DaskSettings()
     kubernetes: KubernetesSettings = KubernetesSettings()
 

@@ -104,6 +104,8 @@ def search_fold(task: Task) -> None:
             chosen.append({"task": fold.task, "fold": fold.number, **choice})
         tables += runner.test(arm, choices)
     tables += runner.ablate()
+    # A trial is met when it is computed and when it is read.
+    task.made_from[:] = dict.fromkeys(task.made_from)
     trials = pd.concat(tables, ignore_index=True)[list(TRIAL_COLUMNS)]
     task.builder.write_table("trials.parquet", trials)
     task.builder.write_table("chosen.parquet", pd.DataFrame(chosen))
@@ -165,18 +167,33 @@ class _Runner:
         return list(self._run(self.fold.test, ablation_trials(self.settings), "ablation"))
 
     def _run(self, groups: Groups, trials: Sequence[Trial], role: str) -> Iterator[pd.DataFrame]:
-        total = len(groups) * len(trials)
-        done = 0
-        for group, donors in groups.items():
-            for trial in trials:
+        wanted = [(group, donors, trial) for group, donors in groups.items() for trial in trials]
+        self._compute([(donors, trial) for _, donors, trial in wanted], role)
+        for group, donors, trial in wanted:
+            metrics, key = self.bench.run(donors, trial, self.task)
+            yield self._told(metrics, key, group, donors, trial, role)
+
+    def _compute(self, wanted: Sequence[tuple[list[str], Trial]], role: str) -> None:
+        """Compute what the store lacks; what another fold is at is left to it, and looked for last."""
+        pending, done, wait = list(wanted), 0, False
+        while pending:
+            left = []
+            for donors, trial in pending:
                 name = f"{self.fold.name}, {role} of {trial.arm.name}"
-                self.task.progress(name, done, total)
-                done += 1
-                if not self.bench.is_there(self.bench.trial_place(donors, trial)):
-                    self.n_computed += 1
-                    self.task.say(f"{name}: trial {done} of {total}, {dict(trial.parameters)}, seed {trial.seed}")
-                metrics, key = self.bench.run(donors, trial, self.task)
-                yield self._told(metrics, key, group, donors, trial, role)
+                self.task.progress(name, done, len(wanted))
+                place = self.bench.trial_place(donors, trial)
+                with self.bench.claims.claim(place.input_key, wait=wait) as own:
+                    if not own:
+                        left.append((donors, trial))
+                        continue
+                    done += 1
+                    if not self.bench.is_there(place):
+                        self.n_computed += 1
+                        parameters = dict(trial.parameters)
+                        self.task.say(f"{name}: trial {done} of {len(wanted)}, {parameters}, seed {trial.seed}")
+                        self.bench.run(donors, trial, self.task)
+            # Nothing but what others are at is left: there is nothing to do but wait.
+            pending, wait = left, True
 
     def _told(
         self, metrics: pd.DataFrame, key: str, group: str, donors: Sequence[str], trial: Trial, role: str

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from stalign_assets.recipes.benchmark.claims import Claims
 from stalign_assets.recipes.recipe import Input
 from stalign_assets.recipes.samples import EXTERNAL, GRIDS, MORPHOLOGY, RAW, used_encoders, used_representations
 from stalign_assets.rows import samples_of
@@ -73,6 +74,7 @@ class Bench:
     def __init__(self, study: Study, inputs: Mapping[str, Mapping[str, Artifact]]) -> None:
         self.study = study
         self.inputs = inputs
+        self.claims = Claims(study.store.cache)
         self._groups: dict[tuple[str, ...], Group] = {}
         self._used = {
             donor: {
@@ -127,22 +129,24 @@ class Bench:
     def corrected(self, donors: Sequence[str], trial: Trial, task: Task) -> np.ndarray[Any, Any]:
         """Expression as the trial's method corrects it, from the store or computed and kept there."""
         place = self.correction_place(donors, trial)
-        found = self._whole(place, task)
-        if found is None:
-            group, arm = self.group(donors, task), trial.arm
-
-            def compute(builder: Any) -> None:
-                result = group.correct(
-                    arm.method, arm.representation, trial.settings(self.study.settings), trial.correction_seed
-                )
-                builder.write_arrays("corrected.safetensors", {"features": result.features})
-                builder.summary.update(n_spots=group.n_spots, method=arm.method)
-
-            identity = self._correction_identity(donors, trial)
-            read = _read_by_correction(arm)
-            found = self._keep(place, identity, trial.correction_seed, donors, read, compute, _CORRECTION_VERSION)
+        with self.claims.claim(place.input_key, wait=True):
+            found = self._whole(place, task) or self._correct(place, donors, trial, task)
         task.made_from.append(_record(found))
         return found.arrays("corrected.safetensors")["features"]
+
+    def _correct(self, place: Place, donors: Sequence[str], trial: Trial, task: Task) -> Artifact:
+        group, arm = self.group(donors, task), trial.arm
+
+        def compute(builder: Any) -> None:
+            result = group.correct(
+                arm.method, arm.representation, trial.settings(self.study.settings), trial.correction_seed
+            )
+            builder.write_arrays("corrected.safetensors", {"features": result.features})
+            builder.summary.update(n_spots=group.n_spots, method=arm.method)
+
+        identity = self._correction_identity(donors, trial)
+        read = _read_by_correction(arm)
+        return self._keep(place, identity, trial.correction_seed, donors, read, compute, _CORRECTION_VERSION)
 
     def group(self, donors: Sequence[str], task: Task) -> Group:
         """The samples of these donors; read once."""

@@ -39,15 +39,18 @@ BENCHMARK: dict[str, Any] = {
     "morphology_weights": [1.5],
     "scib_spots": 0,
 }
+ONE_BY_ONE = {"execution": {"folds": 1}}
+"""In this process, which a test can kill, and whose trials it can count."""
+DESIGN = replace(TINY_DESIGN, n_donors=4, lattice_rows=12, lattice_columns=12)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study whose benchmark was run."""
     root = tmp_path_factory.mktemp("benchmark")
-    sheet = simulate_cohort(root / "data", replace(TINY_DESIGN, n_donors=4, sections_per_donor=2), seed=3)
+    sheet = simulate_cohort(root / "data", DESIGN, seed=3)
     folder = root / "study"
-    create_study(folder, sheet, parse_settings({**TINY_SETTINGS, "benchmark": BENCHMARK}))
+    create_study(folder, sheet, parse_settings({**TINY_SETTINGS, **ONE_BY_ONE, "benchmark": BENCHMARK}))
     outcome = run_benchmark(folder)
     assert outcome.exit_code == 0, (outcome.bad_input, outcome.failures)
     return folder
@@ -137,6 +140,16 @@ def _genes(folder: Path) -> list[str]:
     raw = open_study(folder).store.current("raw_samples", "P01")
     assert raw is not None
     return raw.anndata("P01_S1.counts.h5ad").var_names.tolist()
+
+
+@pytest.mark.parametrize("name", ["trials", "splits", "chosen", "summary", "differences"])
+def test_every_table_is_in_duckdb_as_in_its_csv(finished: Path, name: str) -> None:
+    written = table(finished, name).rename(columns={"group": "grp"})
+    stored = query(finished / "metrics.duckdb", f"select * from {name}")[list(written.columns)]
+    assert len(written)
+    for column in written:
+        mine, theirs = (each[column].replace("", None) for each in (written, stored))
+        pd.testing.assert_series_equal(theirs, mine, check_dtype=False, obj=column)
 
 
 def test_trials_are_a_table_of_duckdb(finished: Path) -> None:

@@ -1,0 +1,140 @@
+"""Outer folds of a benchmark at once: each a Dagster run in a process of its own, all told to one terminal."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from stalign_assets.recipes.benchmark.results import SEARCH
+from stalign_assets.reporting import Console, attached
+from stalign_assets.runs import RunFault, RunOutcome, RunRequest, open_instance, start_run
+from stalign_assets.study import Study, open_study
+from stalign_assets.telling import FoldsConsole, PipeConsole
+from stalign_core.errors import StalignError
+
+if TYPE_CHECKING:
+    from multiprocessing.context import SpawnContext, SpawnProcess
+
+_END: Final = "end"
+_STOPPED: Final = "stopped"
+_SECONDS_TO_STOP: Final = 60.0
+
+
+@dataclass(frozen=True)
+class _Worker:
+    fold: str
+    process: SpawnProcess
+    pipe: Connection
+
+
+def run_folds(study: Study, folds: Sequence[str], at_once: int, console: Console) -> list[RunOutcome]:
+    """Search folds, each in a process of its own, so many at once; as one fails the others go on.
+
+    What each computes does not depend on the others: trials that several need are computed by one of them.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If a signal ended one of them, or this process; the others are then ended in order.
+    """
+    context = multiprocessing.get_context("spawn")
+    told = FoldsConsole(console)
+    waiting, at_work = list(folds), list[_Worker]()
+    outcomes: dict[str, RunOutcome] = {}
+    try:
+        while waiting or at_work:
+            while waiting and len(at_work) < at_once:
+                fold = waiting.pop(0)
+                console.title(f"benchmark: {fold}")
+                at_work.append(_start(context, study, fold))
+            ready = wait([worker.pipe for worker in at_work])
+            for worker in [worker for worker in at_work if worker.pipe in ready]:
+                ended = _hear(worker, told)
+                if ended is not None:
+                    worker.process.join()
+                    at_work.remove(worker)
+                    told.forget(worker.fold)
+                    outcomes[worker.fold] = ended
+    except BaseException:
+        _stop(at_work)
+        raise
+    return [outcomes[fold] for fold in folds]
+
+
+def _start(context: SpawnContext, study: Study, fold: str) -> _Worker:
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_search, args=(study.folder, fold, there), name=f"stalign {fold}")
+    process.start()
+    there.close()
+    return _Worker(fold, process, here)
+
+
+def _hear(worker: _Worker, told: FoldsConsole) -> RunOutcome | None:
+    """Show what a worker sends; how its run ended, once it has."""
+    try:
+        kind, content = worker.pipe.recv()
+    except EOFError:
+        worker.process.join()
+        line = f"{SEARCH} of {worker.fold}: its process ended with code {worker.process.exitcode}"
+        return RunOutcome("", False, (RunFault(SEARCH, line, by_user=False),))
+    if kind == _STOPPED:
+        raise KeyboardInterrupt
+    if kind == _END:
+        ended: RunOutcome = content
+        return ended
+    told.tell(worker.fold, kind, content)
+    return None
+
+
+def _stop(workers: Sequence[_Worker]) -> None:
+    """End what is at work in order; what does not end in time is killed."""
+    for worker in workers:
+        worker.process.terminate()
+    for worker in workers:
+        worker.process.join(_SECONDS_TO_STOP)
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+
+
+def _search(folder: Path, fold: str, pipe: Connection) -> None:
+    """Of a process of its own: search one fold and send what it tells, and how it ended."""
+    _end_with_parent()
+    send: Callable[[tuple[str, Any]], None] = pipe.send
+    console = PipeConsole(send)
+    try:
+        study = open_study(folder)
+        with attached(console), open_instance(study) as instance:
+            ended = start_run(_in_this_process(study), instance, RunRequest([SEARCH], fold), console)
+    except KeyboardInterrupt:
+        send((_STOPPED, None))
+    except StalignError as error:
+        send((_END, RunOutcome("", False, (RunFault(SEARCH, error.line, by_user=True),))))
+    else:
+        send((_END, ended))
+
+
+def _in_this_process(study: Study) -> Study:
+    """The fold has a process already: its one step needs no other."""
+    execution = study.settings.execution.model_copy(update={"processes": 1})
+    return replace(study, settings=study.settings.model_copy(update={"execution": execution}))
+
+
+def _end_with_parent() -> None:
+    """A fold whose command was killed is ended as by the user, and does not go on unseen."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()

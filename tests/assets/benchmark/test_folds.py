@@ -1,0 +1,146 @@
+"""Outer folds at once: the same numbers as one after another, side by side in time, and none outlives its command."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+import pytest
+
+from stalign_assets import fold_limit
+from stalign_assets.benchmarking import run_benchmark
+from stalign_assets.fold_limit import bytes_of_fold, folds_at_once
+from stalign_assets.folds import _end_with_parent
+from stalign_assets.new_study import create_study
+from stalign_assets.processes import PROCESS_TAG
+from stalign_assets.reporting import Silent
+from stalign_assets.runs import open_instance
+from stalign_assets.study import Study, open_study
+from stalign_core.settings import parse_settings
+from stalign_core.simulate import simulate_cohort
+from tests.assets.benchmark.test_benchmark import DESIGN
+from tests.assets.conftest import TINY_SETTINGS
+
+BENCHMARK: dict[str, Any] = {
+    "tasks": ["multi_donor"],
+    "methods": ["harmony"],
+    "models": ["alone", "aestetik"],
+    "seeds": [0],
+    "grids": {"harmony": {"theta": [1.0, 4.0]}, "aestetik": {"morphology_weight": [1.5], "window": [3]}},
+    "windows": [],
+    "morphology_weights": [],
+    "scib_spots": 0,
+}
+GIB = 2**30
+
+
+class Listening(Silent):
+    """Keeps lines and what progress was shown."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.shown: list[str] = []
+
+    def step_said(self, line: str) -> None:
+        """Keep a line."""
+        self.lines.append(line)
+
+    def step_progress(self, what: str, done: int, total: int) -> None:
+        """Keep what is shown."""
+        assert 0 <= done <= total
+        self.shown.append(what)
+
+
+def new_study(root: Path, sheet: Path, **execution: Any) -> Study:
+    """A study whose folds run as the settings say."""
+    return create_study(root, sheet, parse_settings({**TINY_SETTINGS, "benchmark": BENCHMARK, "execution": execution}))
+
+
+@pytest.mark.slow
+def test_folds_at_once_give_the_numbers_of_folds_one_by_one(tmp_path: Path) -> None:
+    sheet = simulate_cohort(tmp_path / "data", DESIGN, seed=3)
+    serial, parallel = (new_study(tmp_path / name, sheet, folds=n) for name, n in (("serial", 1), ("parallel", 2)))
+    console = Listening()
+    for study, follower in ((serial, None), (parallel, console)):
+        outcome = run_benchmark(study.folder, follower)
+        assert outcome.exit_code == 0, (outcome.bad_input, outcome.failures)
+    for name in ("trials", "chosen", "summary", "differences"):
+        one, other = (pd.read_csv(each.reports / "benchmark" / f"{name}.csv") for each in (serial, parallel))
+        assert len(one)
+        pd.testing.assert_frame_equal(one, other, check_exact=True)
+    assert "2 folds at once" in console.lines
+    assert any("multi_donor_1: " in what and "multi_donor_2: " in what for what in console.shown)
+    with open_instance(parallel) as instance:
+        runs = [record for record in instance.get_run_records() if "dagster/partition" in record.dagster_run.tags]
+        runs = [each for each in runs if each.dagster_run.tags["dagster/partition"].startswith("multi_donor")]
+        first, second = sorted(runs, key=lambda record: record.start_time or 0.0)
+        assert second.start_time is not None and first.end_time is not None and second.start_time < first.end_time
+        workers = {record.dagster_run.tags[PROCESS_TAG] for record in runs}
+        assert len(workers) == 2 and str(os.getpid()) not in workers
+        assert {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits()}["gpu"] == 1
+    trials = [a.manifest for a in open_study(parallel.folder).store.artifacts() if a.manifest.asset.endswith("trials")]
+    assert len(trials) == len({manifest.input_key for manifest in trials})
+
+
+@pytest.fixture
+def limited(tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """How many folds a study takes at once on four cores, by its settings."""
+    monkeypatch.setattr(fold_limit, "available_cores", lambda: 4)
+
+    def at_once(n_folds: int = 8, free: int = 64 * GIB, on_gpu: bool = False, **execution: Any) -> int:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        return folds_at_once(new_study(folder, tiny_data / "samples.csv", **execution), n_folds, free, on_gpu=on_gpu)
+
+    return at_once
+
+
+def test_folds_are_limited_by_cores_memory_settings_and_the_gpu(limited: Any) -> None:
+    assert limited() == 4
+    assert limited(n_folds=2) == 2
+    assert limited(threads=2) == 2
+    assert limited(threads=9) == 1
+    assert limited(free=2 * GIB) == 1
+    assert limited(folds=6, free=2 * GIB) == 6, "who sets a number is believed"
+    assert limited(on_gpu=True) == 1
+    assert limited(on_gpu=True, gpu_limit=3) == 3
+    assert limited(on_gpu=True, gpu_limit=2, folds=6) == 2
+
+
+def test_memory_of_a_fold_is_what_a_trial_has_taken(tmp_path: Path, tiny_data: Path) -> None:
+    study = new_study(tmp_path / "study", tiny_data / "samples.csv")
+    assert bytes_of_fold(study) == 1_500_000_000
+
+
+def child(folder: Path) -> None:
+    """Like a fold: at work until it is told to end."""
+    _end_with_parent()
+    (folder / "child").write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+def parent(folder: Path) -> None:
+    """Like a command that follows a fold."""
+    worker = multiprocessing.get_context("spawn").Process(target=child, args=(folder,))
+    worker.start()
+    worker.join()
+
+
+def test_a_fold_ends_with_a_command_that_was_killed(tmp_path: Path) -> None:
+    command = multiprocessing.get_context("spawn").Process(target=parent, args=(tmp_path,))
+    command.start()
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "child").exists() or not (tmp_path / "child").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    fold = psutil.Process(int((tmp_path / "child").read_text()))
+    assert command.pid is not None
+    os.kill(command.pid, signal.SIGKILL)
+    command.join()
+    fold.wait(timeout=30)
+    assert not fold.is_running()
