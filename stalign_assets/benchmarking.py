@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,14 +18,13 @@ from stalign_assets.platform.tables_asset import METRICS_TABLES
 from stalign_assets.pools import gpu_slots
 from stalign_assets.recipes.benchmark.recipes import FIGURES, REPORT, RESULTS
 from stalign_assets.recipes.benchmark.results import SEARCH, TABLES
-from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.recipes.recipe import SPLITS
 from stalign_assets.report import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILURE
 from stalign_assets.reporting import Console, Silent, Tally, attached
 from stalign_assets.runs import RunOutcome, RunRequest, open_instance, prepare_instance, start_run
 from stalign_assets.study import Study, open_study
-from stalign_assets.wanted import folds_of, wanted
-from stalign_core.errors import StalignError, StudyError
+from stalign_assets.wanted import folds_of
+from stalign_core.errors import StalignError
 from stalign_core.files import replace_file
 from stalign_core.store.store import UNPARTITIONED
 
@@ -33,10 +33,7 @@ if TYPE_CHECKING:
 
     import dagster as dg
 
-    from stalign_assets.recipes.benchmark.search import Fold
-    from stalign_assets.recipes.benchmark.trials import Bench, Place
-    from stalign_core.benchmark.arms import Trial
-    from stalign_core.benchmark.forecast import Forecast, Work
+    from stalign_core.benchmark.forecast import Forecast
 
 FOLDER: Final = "benchmark"
 PAGE: Final = "benchmark.html"
@@ -53,6 +50,8 @@ class Outcome:
     failures: list[str] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    """From the forecast to the end of what it is of: searches, tables, figures."""
 
     @property
     def exit_code(self) -> int:
@@ -67,6 +66,7 @@ class Outcome:
             "success": not self.bad_input and not self.failures,
             "notes": self.notes,
             "forecast": vars(self.forecast) if self.forecast else None,
+            "seconds": round(self.seconds, 1),
             "errors": [*self.bad_input, *self.failures],
             "files": [str(path) for path in self.files],
             "figures_missing": self.missing,
@@ -115,15 +115,18 @@ def _run(
     outcome.notes = list(splits.manifest.summary["notes"])
     folds = folds_of(study)
     register_folds(instance, folds)
+    # What searches are made of takes seconds to import.
+    from stalign_assets.foreseeing import foresee
+
     outcome.forecast = foresee(study)
     console.step_said(outcome.forecast.line())
     if dry_run:
         return
+    began = time.monotonic()
     # One fold's failure stops no other; what all say together needs every one.
     ended = [_kept(outcome, each, console) for each in _search(reached(), instance, folds, console)]
-    if not all(ended):
-        return
-    if start("benchmark: results", [RESULTS, FIGURES, REPORT]):
+    if all(ended) and start("benchmark: results", [RESULTS, FIGURES, REPORT]):
+        outcome.seconds = time.monotonic() - began
         start("tables", [METRICS_TABLES])
         _write_files(outcome)
 
@@ -150,95 +153,6 @@ def _kept(outcome: Outcome, ended: RunOutcome, console: Console) -> bool:
     if not ended.success and not ended.faults:
         outcome.failures.append(f"run {ended.run_id} failed; see it in the Dagster UI")
     return ended.success
-
-
-def foresee(study: Study) -> Forecast:
-    """What the folds' searches would compute now.
-
-    Which settings will be tested is not known before tuning: of a tuned arm two are counted, one per clusterer.
-    """
-    from stalign_assets.recipes.benchmark.search import (
-        ablation_trials,
-        arms_of_study,
-        folds_in,
-        test_trials,
-        tuning_trials,
-    )
-    from stalign_assets.recipes.benchmark.trials import Bench
-    from stalign_core.benchmark.arms import default_parameters
-    from stalign_core.benchmark.forecast import forecast
-
-    recipes = recipes_of(study.settings)
-    splits = study.store.current(SPLITS, UNPARTITIONED)
-    if splits is None:
-        raise StudyError("benchmark", f"needs {SPLITS}", remedy="materialise it")
-    work: dict[Place | tuple[Any, ...], Work] = {}
-    reused: set[Place] = set()
-    for fold in folds_in(splits.table("splits.parquet")):
-        want = wanted(study, recipes, recipes[SEARCH], fold.name)
-        if study.store.find(SEARCH, fold.name, want.input_key) is not None:
-            continue
-        counted = _Counted(Bench(study, want.inputs), work, reused)
-        for arm in arms_of_study(study.settings):
-            tuning = tuning_trials(study.settings, arm) if fold.tuning else []
-            counted.add(fold.tuning, tuning)
-            tested = test_trials(study.settings, arm, default_parameters(arm, study.settings))
-            if tuning:
-                counted.add_unknown(fold, tested)
-            else:
-                counted.add(fold.test, tested)
-        counted.add(fold.test, ablation_trials(study.settings))
-    return forecast(work.values(), _measured(study), len(reused))
-
-
-class _Counted:
-    def __init__(self, bench: Bench, work: dict[Any, Work], reused: set[Any]) -> None:
-        self.bench, self.work, self.reused = bench, work, reused
-
-    def add(self, groups: Mapping[str, list[str]], trials: list[Trial]) -> None:
-        """Trials whose settings are known."""
-        for donors in groups.values():
-            for trial in trials:
-                place = self.bench.trial_place(donors, trial)
-                if self.bench.is_there(place):
-                    self.reused.add(place)
-                    continue
-                self._add(place, f"trial/{trial.arm.model}", donors)
-                correction = self.bench.correction_place(donors, trial)
-                if not self.bench.is_there(correction):
-                    self._add(correction, f"correction/{trial.arm.method}", donors)
-
-    def add_unknown(self, fold: Fold, trials: list[Trial]) -> None:
-        """Trials of settings that tuning will choose."""
-        for donors in fold.test.values():
-            for trial in trials:
-                for number in range(2):
-                    key = (fold.name, tuple(donors), trial.arm, trial.seed, number)
-                    self._add(key, f"trial/{trial.arm.model}", donors)
-                correction = (fold.name, tuple(donors), trial.arm.method, trial.correction_seed)
-                self._add(correction, f"correction/{trial.arm.method}", donors)
-
-    def _add(self, key: Any, kind: str, donors: list[str]) -> None:
-        from stalign_core.benchmark.forecast import Work
-
-        self.work[key] = Work(kind, self.bench.n_spots(donors))
-
-
-def _measured(study: Study) -> dict[str, list[float]]:
-    """Seconds per spot of what the store holds, by kind."""
-    from stalign_assets.recipes.benchmark.trials import CORRECTIONS, TRIALS
-
-    found: dict[str, list[float]] = {}
-    for artifact in study.store.artifacts():
-        manifest = artifact.manifest
-        if manifest.asset == TRIALS:
-            kind = f"trial/{manifest.settings['arm']['model']}"
-        elif manifest.asset == CORRECTIONS:
-            kind = f"correction/{manifest.settings['method']}"
-        else:
-            continue
-        found.setdefault(kind, []).append(manifest.seconds / manifest.summary["n_spots"])
-    return found
 
 
 def _write_files(outcome: Outcome) -> None:

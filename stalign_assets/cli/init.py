@@ -18,22 +18,30 @@ if TYPE_CHECKING:
 @click.argument("study", type=click.Path(path_type=Path))
 @click.option(
     "--samples",
-    required=True,
     type=click.Path(path_type=Path),
     help="Sample sheet: a CSV with sample,donor,path[,image,annotation,bin,table,condition,retired].",
 )
+@click.option("--dataset", help="Instead of a sheet, a public data set: libd, usz_lung or tumor_profiler.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Where the files of --dataset were downloaded to.")
 @quiet_option
 @json_option
-def command(study: Path, samples: Path, quiet: bool, as_json: bool) -> None:
+def command(
+    study: Path, samples: Path | None, dataset: str | None, folder: Path | None, quiet: bool, as_json: bool
+) -> None:
     """Make the folder STUDY: settings with every default written out, the checked sample sheet, Dagster's home."""
     from stalign_assets.cli.console import StepConsole
     from stalign_core.wording import counted
 
+    if samples is not None and (dataset or folder):
+        raise click.UsageError("Give --samples, or --dataset with --folder.")
     with StepConsole(quiet=quiet) as console:
         console.working("looking at the samples")
         from stalign_assets.new_study import create_study
 
-        created = create_study(study, samples)
+        sheet = samples or _sheet_of(dataset, folder)
+        if samples is None:
+            console.step_said(f"sample sheet: {sheet}")
+        created = create_study(study, sheet)
     cohort = created.cohort
     if as_json:
         click.echo(json.dumps(_summary(created), indent=1))
@@ -56,3 +64,12 @@ def _summary(study: Study) -> dict[str, Any]:
         "samples": [sample.sample for sample in study.cohort.samples],
         "unread_columns": list(study.cohort.unread_columns),
     }
+
+
+def _sheet_of(dataset: str | None, folder: Path | None) -> Path:
+    """The sheet of a data set, written into the folder that holds it."""
+    from stalign_core.datasets import write_sheet
+
+    if dataset is None or folder is None:
+        raise click.UsageError("Missing option '--samples', or '--dataset' with '--folder'.")
+    return write_sheet(dataset, folder)

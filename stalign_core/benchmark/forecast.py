@@ -1,40 +1,116 @@
-"""How long trials take: by what was measured in the same study, else by what two CPU cores took elsewhere."""
+"""How long trials take: by what the same machine took for their like, else by what another took and a short timing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from statistics import median
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median_low
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from stalign_core.benchmark.pace import Pace
+
+if TYPE_CHECKING:
+    from stalign_core.settings import Settings
+
+WITH_SCIB: Final = "+scib"
+"""Behind the kind of a trial of which scib-metrics' own total is taken."""
 
 MICROSECONDS_PER_SPOT: Final[Mapping[str, float]] = MappingProxyType(
     {
-        "correction/uncorrected": 500.0,
-        "correction/harmony": 400.0,
-        "correction/scanorama": 2500.0,
-        "correction/scvi": 35_000.0,
-        "trial/alone": 1200.0,
-        "trial/neighbors": 1200.0,
-        "trial/aestetik": 2600.0,
-        "trial/reference": 45_000.0,
+        "correction/uncorrected": 400.0,
+        "correction/harmony": 30.0,
+        "correction/scanorama": 650.0,
+        "trial/alone": 600.0,
+        "trial/neighbors": 600.0,
     }
 )
-"""Of one computation with clustering and metrics; on 4,000 to 14,000 spots, with nothing else at work."""
+"""Processor time of one computation on the reference machine, with clustering and metrics; on 14,000 spots."""
+
+AESTETIK_MICROSECONDS_PER_EPOCH: Final = 10.0
+REFERENCE_MICROSECONDS: Final = 45_000.0
+SCVI_MICROSECONDS_PER_EPOCH: Final = 550.0
+"""Per spot, beside what a trial of correction alone takes."""
+
+SCVI_EPOCHS: Final = 60
+"""After which early stopping usually ends a training."""
+
+SCIB_SECONDS: Final = 4.0
+"""Of scib-metrics' own total, on 3,000 spots; in proportion on others."""
+
+START_SECONDS: Final = 50.0
+"""Of each process: loading libraries, and compiling metrics for the shapes of its groups."""
+
+FIGURE_SECONDS: Final = 15.0
+"""Of tables, figures and the page, once all folds are done."""
 
 MARGIN: Final = 2.0
-"""Longest over expected: other programs, slower machines, trainings that stop late."""
-
-START_SECONDS: Final = 60.0
-"""Loading libraries, compiling metrics, figures."""
+"""Longest over expected: programs that begin later, trainings that stop late."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """One computation to come."""
+    """One computation to come.
+
+    Attributes
+    ----------
+    kind, n_spots
+        What, and on how many spots.
+    fold
+        That needs it first.
+    chance
+        That it is needed: two clusterers may choose the same settings.
+    """
 
     kind: str
     n_spots: int
+    fold: str = ""
+    chance: float = 1.0
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds per spot of each kind of computation.
+
+    Attributes
+    ----------
+    settings
+        Of the study: epochs, and how many spots scib-metrics is given.
+    measured
+        Processor seconds per spot of what this machine computed for the study, by kind.
+    pace
+        Of this machine now.
+    """
+
+    settings: Settings
+    measured: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    pace: Pace = field(default_factory=Pace)
+
+    def seconds(self, work: Work) -> float:
+        """Wall time of one computation."""
+        found = self.measured.get(work.kind)
+        if found:
+            # Of few, the slowest compiled what the others found compiled.
+            return median_low(found) * work.n_spots * self.pace.load
+        kind = work.kind.removesuffix(WITH_SCIB)
+        seconds = self._microseconds(kind) * work.n_spots / 1e6
+        if kind != work.kind:
+            seconds += SCIB_SECONDS * min(work.n_spots, self.settings.benchmark.scib_spots) / 3000
+        return seconds * self.pace.slowness
+
+    def start(self) -> float:
+        """Wall time before a process's first computation ends."""
+        return START_SECONDS * self.pace.slowness
+
+    def _microseconds(self, kind: str) -> float:
+        alone = MICROSECONDS_PER_SPOT["trial/alone"]
+        if kind == "trial/aestetik":
+            return alone + AESTETIK_MICROSECONDS_PER_EPOCH * self.settings.aestetik.epochs
+        if kind == "trial/reference":
+            return alone + REFERENCE_MICROSECONDS
+        if kind == "correction/scvi":
+            return SCVI_MICROSECONDS_PER_EPOCH * min(SCVI_EPOCHS, self.settings.correction.scvi.max_epochs)
+        return MICROSECONDS_PER_SPOT[kind]
 
 
 @dataclass(frozen=True)
@@ -46,42 +122,56 @@ class Forecast:
     n_reused: int
     expected: float
     longest: float
+    at_once: int = 1
 
     def line(self) -> str:
         """For a reader."""
         if not self.n_trials and not self.n_corrections:
             return f"nothing to compute; {self.n_reused} trials are there"
+        folds = f", {self.at_once} folds at once" if self.at_once > 1 else ""
         return (
-            f"{self.n_trials} trials and {self.n_corrections} corrections to compute, {self.n_reused} trials there; "
-            f"about {_minutes(self.expected)}, at most {_minutes(self.longest)}"
+            f"about {self.n_trials} trials and {self.n_corrections} corrections to compute, {self.n_reused} trials "
+            f"there; about {in_minutes(self.expected)}, at most {in_minutes(self.longest)}{folds}"
         )
 
 
-def forecast(work: Iterable[Work], measured: Mapping[str, list[float]], n_reused: int) -> Forecast:
+def forecast(work: Iterable[Work], costs: Costs, n_reused: int, at_once: int = 1) -> Forecast:
     """Add up what is to be computed.
 
     Parameters
     ----------
     work
         Distinct computations.
-    measured
-        Seconds per spot of earlier ones, by kind.
+    costs
+        What each takes.
     n_reused
         Trials that are there.
+    at_once
+        Folds that are computed at once, each in a process of its own.
     """
     items = list(work)
-    seconds = sum(per_spot(item.kind, measured) * item.n_spots for item in items)
-    n_trials = sum(item.kind.startswith("trial/") for item in items)
-    start = START_SECONDS if items else 0.0
-    return Forecast(n_trials, len(items) - n_trials, n_reused, seconds + start, MARGIN * (seconds + start))
+    n_trials = sum(item.chance for item in items if item.kind.startswith("trial/"))
+    n_corrections = sum(item.chance for item in items if not item.kind.startswith("trial/"))
+    expected, longest = (_wall(items, costs, at_once, certain=certain) for certain in (False, True))
+    return Forecast(round(n_trials), round(n_corrections), n_reused, expected, MARGIN * longest, at_once)
 
 
-def per_spot(kind: str, measured: Mapping[str, list[float]]) -> float:
-    """Seconds per spot of one computation of this kind."""
-    if measured.get(kind):
-        return median(measured[kind])
-    return MICROSECONDS_PER_SPOT[kind] / 1e6
+def _wall(items: Sequence[Work], costs: Costs, at_once: int, *, certain: bool) -> float:
+    """Time until the last fold is done; with `certain`, everything that may be needed is."""
+    if not items:
+        return 0.0
+    folds: dict[str, float] = {}
+    for item in items:
+        seconds = costs.seconds(item) * (1.0 if certain else item.chance)
+        folds[item.fold] = folds.get(item.fold, 0.0) + seconds
+    # In this process libraries are loaded and metrics compiled once for all folds.
+    lanes = [0.0] * at_once if at_once > 1 else [costs.start()]
+    for seconds in folds.values():
+        soonest = lanes.index(min(lanes))
+        lanes[soonest] += seconds + (costs.start() if at_once > 1 else 0.0)
+    return max(lanes) + FIGURE_SECONDS * costs.pace.slowness
 
 
-def _minutes(seconds: float) -> str:
+def in_minutes(seconds: float) -> str:
+    """A time for a reader."""
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from stalign_core.datasets.files import RemoteFile, libd_files, lung_files
+
 
 @dataclass(frozen=True)
 class Section:
@@ -33,6 +35,8 @@ class Dataset:
         Which of the paper's tasks it serves.
     sections
         Those that take part.
+    files
+        As they are published; none where they are had upon request.
     """
 
     name: str
@@ -40,6 +44,7 @@ class Dataset:
     access: str
     task: str
     sections: tuple[Section, ...]
+    files: tuple[RemoteFile, ...] = ()
 
     @property
     def donors(self) -> dict[str, list[str]]:
@@ -78,7 +83,7 @@ def _tumor_profiler() -> tuple[Section, ...]:
 
 
 _DATASETS: Final = (
-    Dataset("libd", "https://research.libd.org/spatialLIBD/", "public", "single_donor", _libd()),
+    Dataset("libd", "https://research.libd.org/spatialLIBD/", "public", "single_donor", _libd(), libd_files()),
     Dataset(
         "usz_lung",
         "https://zenodo.org/records/14620362",
@@ -86,6 +91,7 @@ _DATASETS: Final = (
         "multi_donor",
         # The paper leaves LC4 out for its low quality; each section is of another patient.
         tuple(Section(name, name) for name in ("LC1", "LC2", "LC3", "LC5")),
+        lung_files(),
     ),
     Dataset(
         "tumor_profiler",

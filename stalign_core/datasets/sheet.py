@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from stalign_core.datasets.records import DATASETS, Section
+from stalign_core.datasets.libd import arrange_libd
+from stalign_core.datasets.lung import arrange_lung
+from stalign_core.datasets.records import DATASETS, Dataset, Section
 from stalign_core.errors import InputDataError
 from stalign_core.files import replace_file
 
 SHEET: Final = "samples.csv"
-_COLUMNS: Final = ("sample", "donor", "path", "annotation", "region")
+_COLUMNS: Final = ("sample", "donor", "path", "image", "annotation", "region")
+
+Arranged = tuple[str, str, str] | None
+"""Path, image and annotation of a section, relative to the folder; None where it is not there as published."""
+
+_ARRANGE: Final[dict[str, Callable[[Path, str], Arranged]]] = {"libd": arrange_libd, "usz_lung": arrange_lung}
 
 
 def write_sheet(name: str, folder: Path) -> Path:
     """Write ``samples.csv`` into a folder that holds every section of a data set.
 
-    Each section is a Space Ranger output folder ``<sample>`` or a file ``<sample>.h5ad``; its labels, where there are
-    any, are ``<sample>_annotation.csv`` beside it.
+    A section is there under the names of its published files (`Dataset.files`), or as a Space Ranger folder
+    ``<sample>`` or a file ``<sample>.h5ad`` with its labels, where there are any, in ``<sample>_annotation.csv``.
+    Published files are arranged below ``arranged/``, by links where the disk knows them.
 
     Parameters
     ----------
@@ -35,32 +44,42 @@ def write_sheet(name: str, folder: Path) -> Path:
     Raises
     ------
     InputDataError
-        If there is no such data set, a section is missing, or there is a sheet already.
+        If there is no such data set, a section is missing or not the published one, or there is a sheet already.
     """
     if name not in DATASETS:
         raise InputDataError("data set", f"'{name}' is not known", expected="one of " + ", ".join(DATASETS))
-    target = folder / SHEET
+    dataset, target = DATASETS[name], folder / SHEET
+    if not folder.is_dir():
+        raise InputDataError(str(folder), "is no folder", remedy=f"download the data set from {dataset.source}")
     if target.exists():
         raise InputDataError(str(target), "exists already", remedy="use it, or remove it")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
-    for section in DATASETS[name].sections:
-        labels = f"{section.sample}_annotation.csv"
-        annotation = labels if (folder / labels).is_file() else ""
-        path = _path_of(section, folder, DATASETS[name].source)
-        writer.writerow([section.sample, section.donor, path, annotation, section.region])
+    for section in dataset.sections:
+        writer.writerow([section.sample, section.donor, *_found(dataset, section, folder), section.region])
     replace_file(target, text.getvalue())
     return target
 
 
-def _path_of(section: Section, folder: Path, source: str) -> str:
+def _found(dataset: Dataset, section: Section, folder: Path) -> tuple[str, str, str]:
     for candidate in (section.sample, f"{section.sample}.h5ad"):
-        if (folder / candidate).exists():
-            return candidate
+        # A section's folder of single downloads is not yet one of Space Ranger.
+        if (folder / candidate).is_file() or (folder / candidate / "spatial").is_dir():
+            labels = f"{section.sample}_annotation.csv"
+            return candidate, "", labels if (folder / labels).is_file() else ""
+    arranged = _ARRANGE[dataset.name](folder, section.sample) if dataset.name in _ARRANGE else None
+    if arranged is not None:
+        return arranged
     raise InputDataError(
         str(folder),
         f"holds no section {section.sample}",
-        expected=f"a folder {section.sample} or a file {section.sample}.h5ad",
-        remedy=f"download it from {source}",
+        expected=_expected(dataset, section),
+        remedy=f"download it from {dataset.source}",
     )
+
+
+def _expected(dataset: Dataset, section: Section) -> str:
+    own = [file.name for file in dataset.files if file.needed and section.sample in file.name]
+    published = [", ".join(own)] if own else []
+    return ", or ".join([*published, f"a folder {section.sample}", f"a file {section.sample}.h5ad"])

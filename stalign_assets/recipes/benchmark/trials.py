@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from stalign_assets.machine import machine_name
 from stalign_assets.recipes.benchmark.claims import Claims
 from stalign_assets.recipes.recipe import Input
 from stalign_assets.recipes.samples import EXTERNAL, GRIDS, MORPHOLOGY, RAW, used_encoders, used_representations
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 TRIALS: Final = "benchmark/trials"
 CORRECTIONS: Final = "benchmark/corrections"
+MACHINE: Final = "machine"
+"""Of a manifest's summary: where times were taken."""
 
 _TRIAL_VERSION: Final = 1
 _CORRECTION_VERSION: Final = 1
@@ -289,7 +292,7 @@ class Bench:
                 donors_left_out={},
                 files=builder.files,
                 parts={},
-                summary=json.loads(canonical_json(builder.summary)),
+                summary=json.loads(canonical_json({**builder.summary, MACHINE: machine_name()})),
                 run_id="",
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 seconds=round(measure.seconds, 3),

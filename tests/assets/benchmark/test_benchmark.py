@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from stalign_assets.benchmarking import foresee, run_benchmark
+from stalign_assets.benchmarking import run_benchmark
 from stalign_assets.cli.main import cli
 from stalign_assets.driver import Request, bring_up_to_date
+from stalign_assets.foreseeing import foresee
 from stalign_assets.garbage import roots
 from stalign_assets.new_study import create_study
 from stalign_assets.recipes.benchmark.trials import TRIALS, Bench

@@ -38,6 +38,8 @@ BENCHMARK: dict[str, Any] = {
     "scib_spots": 0,
 }
 GIB = 2**30
+FACTOR = 3.0
+"""A study as small as this one is hardly more than loading and compiling, on cores that others may want too."""
 
 
 class Listening(Silent):
@@ -67,9 +69,14 @@ def test_folds_at_once_give_the_numbers_of_folds_one_by_one(tmp_path: Path) -> N
     sheet = simulate_cohort(tmp_path / "data", DESIGN, seed=3)
     serial, parallel = (new_study(tmp_path / name, sheet, folds=n) for name, n in (("serial", 1), ("parallel", 2)))
     console = Listening()
+    outcomes = []
     for study, follower in ((serial, None), (parallel, console)):
         outcome = run_benchmark(study.folder, follower)
         assert outcome.exit_code == 0, (outcome.bad_input, outcome.failures)
+        outcomes.append(outcome)
+    for outcome in outcomes:
+        assert outcome.forecast is not None and 8 <= outcome.forecast.n_trials <= 14
+        assert outcome.forecast.expected / FACTOR < outcome.seconds < outcome.forecast.expected * FACTOR
     for name in ("trials", "chosen", "summary", "differences"):
         one, other = (pd.read_csv(each.reports / "benchmark" / f"{name}.csv") for each in (serial, parallel))
         assert len(one)

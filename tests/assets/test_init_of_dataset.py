@@ -1,0 +1,45 @@
+"""`stalign init` from a public data set that was downloaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from stalign_assets.cli.main import cli
+from stalign_core.cohort import read_sample_sheet
+from stalign_core.errors import InputDataError
+
+
+def test_a_study_is_made_of_a_downloaded_data_set_by_one_command(tmp_path: Path) -> None:
+    downloads = tmp_path / "downloads"
+    downloads.mkdir()
+    for name in ("LC1", "LC2", "LC3", "LC4", "LC5"):
+        (downloads / f"{name}.h5ad").touch()
+    words = ["init", str(tmp_path / "study"), "--dataset", "usz_lung", "--folder", str(downloads)]
+    said = CliRunner().invoke(cli, words, standalone_mode=False)
+    assert said.exception is None and "4 samples of 4 donors" in said.output
+    cohort = read_sample_sheet(tmp_path / "study" / "samples.csv")
+    assert [sample.path.resolve() for sample in cohort.samples] == [
+        downloads.resolve() / f"LC{number}.h5ad" for number in (1, 2, 3, 5)
+    ]
+
+
+def test_an_unknown_data_set_and_a_folder_that_is_none_are_said(tmp_path: Path) -> None:
+    for words, said in (
+        (["--dataset", "brain", "--folder", str(tmp_path)], "one of libd"),
+        (["--dataset", "libd", "--folder", str(tmp_path / "none")], "is no folder"),
+    ):
+        found = CliRunner().invoke(cli, ["init", str(tmp_path / "study"), *words], standalone_mode=False)
+        assert isinstance(found.exception, InputDataError) and said in found.exception.line
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["--dataset", "libd"], ["--folder", "x"], ["--samples", "a.csv", "--dataset", "libd", "--folder", "x"]],
+)
+def test_a_sheet_and_a_data_set_exclude_each_other(tmp_path: Path, words: list[str]) -> None:
+    said = CliRunner().invoke(cli, ["init", str(tmp_path / "study"), *words])
+    assert said.exit_code == 2 and "--samples" in said.output
+    assert not (tmp_path / "study").exists()
