@@ -21,27 +21,30 @@ MICROSECONDS_PER_SPOT: Final[Mapping[str, float]] = MappingProxyType(
         "correction/uncorrected": 400.0,
         "correction/harmony": 30.0,
         "correction/scanorama": 650.0,
-        "trial/alone": 600.0,
-        "trial/neighbors": 600.0,
+        "trial/alone": 250.0,
+        "trial/neighbors": 250.0,
     }
 )
 """Processor time of one computation on the reference machine, with clustering and metrics; on 14,000 spots."""
 
 AESTETIK_MICROSECONDS_PER_EPOCH: Final = 10.0
 REFERENCE_MICROSECONDS: Final = 45_000.0
-SCVI_MICROSECONDS_PER_EPOCH: Final = 550.0
+SCVI_MICROSECONDS_PER_EPOCH: Final = 200.0
 """Per spot, beside what a trial of correction alone takes."""
 
-SCVI_EPOCHS: Final = 60
+SCVI_EPOCHS: Final = 50
 """After which early stopping usually ends a training."""
 
-SCIB_SECONDS: Final = 4.0
-"""Of scib-metrics' own total, on 3,000 spots; in proportion on others."""
+SCIB_SECONDS: Final = 9.5
+"""Of scib-metrics' own total, which compiles most of its functions anew each time, on few spots and on many."""
 
-START_SECONDS: Final = 50.0
+START_SECONDS: Final = 10.0
 """Of each process: loading libraries, and compiling metrics for the shapes of its groups."""
 
-FIGURE_SECONDS: Final = 15.0
+SCIB_START_SECONDS: Final = 28.0
+"""Besides, where scib-metrics' own total is taken: what it compiles once."""
+
+FIGURE_SECONDS: Final = 8.0
 """Of tables, figures and the page, once all folds are done."""
 
 MARGIN: Final = 2.0
@@ -75,7 +78,7 @@ class Costs:
     Attributes
     ----------
     settings
-        Of the study: epochs, and how many spots scib-metrics is given.
+        Of the study: how many epochs networks are trained for.
     measured
         Processor seconds per spot of what this machine computed for the study, by kind.
     pace
@@ -95,12 +98,12 @@ class Costs:
         kind = work.kind.removesuffix(WITH_SCIB)
         seconds = self._microseconds(kind) * work.n_spots / 1e6
         if kind != work.kind:
-            seconds += SCIB_SECONDS * min(work.n_spots, self.settings.benchmark.scib_spots) / 3000
+            seconds += SCIB_SECONDS
         return seconds * self.pace.slowness
 
-    def start(self) -> float:
-        """Wall time before a process's first computation ends."""
-        return START_SECONDS * self.pace.slowness
+    def start(self, *, with_scib: bool) -> float:
+        """Wall time that a process takes beside its computations."""
+        return (START_SECONDS + (SCIB_START_SECONDS if with_scib else 0.0)) * self.pace.slowness
 
     def _microseconds(self, kind: str) -> float:
         alone = MICROSECONDS_PER_SPOT["trial/alone"]
@@ -164,11 +167,12 @@ def _wall(items: Sequence[Work], costs: Costs, at_once: int, *, certain: bool) -
     for item in items:
         seconds = costs.seconds(item) * (1.0 if certain else item.chance)
         folds[item.fold] = folds.get(item.fold, 0.0) + seconds
+    start = costs.start(with_scib=any(item.kind.endswith(WITH_SCIB) for item in items))
     # In this process libraries are loaded and metrics compiled once for all folds.
-    lanes = [0.0] * at_once if at_once > 1 else [costs.start()]
+    lanes = [0.0] * at_once if at_once > 1 else [start]
     for seconds in folds.values():
         soonest = lanes.index(min(lanes))
-        lanes[soonest] += seconds + (costs.start() if at_once > 1 else 0.0)
+        lanes[soonest] += seconds + (start if at_once > 1 else 0.0)
     return max(lanes) + FIGURE_SECONDS * costs.pace.slowness
 
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from stalign_assets.machine import machine_name
@@ -77,7 +78,6 @@ class Bench:
     def __init__(self, study: Study, inputs: Mapping[str, Mapping[str, Artifact]]) -> None:
         self.study = study
         self.inputs = inputs
-        self.claims = Claims(study.store.cache)
         self._groups: dict[tuple[str, ...], Group] = {}
         self._used = {
             donor: {
@@ -85,6 +85,11 @@ class Bench:
             }
             for donor in inputs[RAW]
         }
+
+    @cached_property
+    def claims(self) -> Claims:
+        """What this process computes, so that others leave it."""
+        return Claims(self.study.store.cache)
 
     def n_domains(self, donors: Sequence[str]) -> int:
         """K of a group: how many labels its annotated spots have."""

@@ -20,10 +20,14 @@ from stalign_assets.driver import Request, bring_up_to_date
 from stalign_assets.foreseeing import foresee
 from stalign_assets.garbage import roots
 from stalign_assets.new_study import create_study
-from stalign_assets.recipes.benchmark.trials import TRIALS, Bench
+from stalign_assets.recipes.benchmark.search import test_trials as of_arm
+from stalign_assets.recipes.benchmark.trials import TRIALS, Bench, inputs_of_trials
 from stalign_assets.results.tables import query
 from stalign_assets.settings_file import set_value
 from stalign_assets.study import SETTINGS_FILE, open_study
+from stalign_core.benchmark.arms import Arm, default_parameters, trial_of
+from stalign_core.benchmark.trial import run_trial
+from stalign_core.progress import silent
 from stalign_core.settings import parse_settings
 from stalign_core.simulate import simulate_cohort
 from tests.assets.conftest import TINY_DESIGN, TINY_SETTINGS
@@ -234,29 +238,62 @@ def test_the_command_prints_a_forecast_and_a_machine_readable_summary(finished: 
     assert said["success"] and said["forecast"]["n_trials"] == 0
 
 
+def bench_of(folder: Path) -> Bench:
+    """Trials on the donors of a study."""
+    study = open_study(folder)
+    inputs = {
+        each.asset: {donor: study.store.current(each.asset, donor) for donor in study.cohort.donors}
+        for each in inputs_of_trials(study.settings)
+    }
+    return Bench(study, inputs)  # type: ignore[arg-type]
+
+
+class Quiet:
+    """A task that nobody follows."""
+
+    progress = staticmethod(silent)
+    say = staticmethod(print)
+
+    def __init__(self) -> None:
+        self.made_from: list[Any] = []
+
+
+def test_the_total_of_scib_metrics_is_taken_with_the_first_seed(finished: Path) -> None:
+    from stalign_core.metrics.scib import scib_total
+
+    bench = bench_of(finished)
+    given = bench.study.settings.benchmark.model_copy(update={"scib_spots": 120})
+    settings = bench.study.settings.model_copy(update={"benchmark": given})
+    first, second = of_arm(settings, Arm("harmony", "alone"), {"theta": 2.0})
+    assert (first.seed, first.scib_spots, second.seed, second.scib_spots) == (0, 120, 1, 0)
+    donors, task = ("P01", "P02"), Quiet()
+    metrics, _ = bench.run(donors, first, task)  # type: ignore[arg-type]
+    (total,) = metrics.loc[metrics["metric"] == "scib_total", "value"]
+    group = bench.group(donors, task)  # type: ignore[arg-type]
+    assert total == scib_total(
+        bench.corrected(donors, first, task),  # type: ignore[arg-type]
+        baseline=group.expression("pca", "cohort"),
+        labels=group.labels,
+        batches=group.batches,
+        ignored_labels=settings.domains.ignored_labels,
+        max_spots=120,
+        seed=0,
+    )
+    assert 0 < total < 1
+    without, _ = bench.run(donors, second, task)  # type: ignore[arg-type]
+    assert "scib_total" not in set(without["metric"])
+
+
 def test_a_trial_of_all_donors_is_what_the_study_itself_finds(finished: Path) -> None:
     """The benchmark and the cohort scope are two programs for one recipe."""
     study = open_study(finished)
     report = bring_up_to_date(Request.parse(finished, scopes="cohort", variants="harmony"))
     assert report.success
-    from stalign_assets.recipes.benchmark.trials import inputs_of_trials
-    from stalign_core.benchmark.arms import Arm, default_parameters, trial_of
-    from stalign_core.benchmark.trial import run_trial
-    from stalign_core.progress import silent
-
-    donors = study.cohort.donors
-    inputs = {
-        each.asset: {donor: study.store.current(each.asset, donor) for donor in donors}
-        for each in inputs_of_trials(study.settings)
-    }
-    bench = Bench(study, inputs)  # type: ignore[arg-type]
+    donors, bench, task = study.cohort.donors, bench_of(finished), Quiet()
     arm = Arm("harmony", "aestetik", encoder="texture")
     trial = trial_of(arm, default_parameters(arm, study.settings), 0, study.settings.benchmark)
 
-    class Quiet:
-        progress = staticmethod(silent)
-
-    group = bench.group(donors, Quiet())  # type: ignore[arg-type]
+    group = bench.group(donors, task)  # type: ignore[arg-type]
     corrected = group.correct("harmony", "pca", trial.settings(study.settings), 0).features
     result = run_trial(group, trial, corrected, bench.n_domains(donors))
     stored = study.store.current("cohort/harmony/domains", "_all")

@@ -49,7 +49,7 @@ SETTINGS: dict[str, Any] = {
         },
         "windows": [],
         "morphology_weights": [],
-        "scib_spots": 120,
+        "scib_spots": 0,
     },
 }
 
@@ -123,19 +123,9 @@ def test_scvi_is_trained_with_every_seed(folder: Path) -> None:
         if manifest.asset == CORRECTIONS and manifest.summary["method"] == "scvi"
     }
     assert trainings == {(donor, seed) for donor in ("P01", "P02") for seed in (0, 1)}
-    tests = pooled(folder, "test", "silhouette")
-    assert tests.empty
-    trials = table(folder, "trials")
-    spaces = trials[(trials["arm"] == "scvi") & (trials["metric"] == "silhouette") & (trials["role"] == "test")]
+    spaces = pooled(folder, "test", "silhouette")
+    spaces = spaces[spaces["arm"] == "scvi"]
     assert (spaces.groupby("fold")["value"].nunique() == 2).all(), "seeds give latent spaces of their own"
-
-
-def test_the_total_of_scib_metrics_is_taken_of_the_first_seed(folder: Path) -> None:
-    trials = table(folder, "trials")
-    totals = trials[(trials["metric"] == "scib_total") & (trials["role"] == "test")]
-    assert set(totals["seed"]) == {0}
-    assert totals["value"].between(0, 1).all()
-    assert set(totals["arm"]) == set(pooled(folder, "test")["arm"])
 
 
 def test_differences_are_paired_by_fold_with_the_least_p_that_two_pairs_allow(folder: Path) -> None:

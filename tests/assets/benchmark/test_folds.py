@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -68,15 +71,19 @@ def new_study(root: Path, sheet: Path, **execution: Any) -> Study:
 def test_folds_at_once_give_the_numbers_of_folds_one_by_one(tmp_path: Path) -> None:
     sheet = simulate_cohort(tmp_path / "data", DESIGN, seed=3)
     serial, parallel = (new_study(tmp_path / name, sheet, folds=n) for name, n in (("serial", 1), ("parallel", 2)))
+    command = [sys.executable, "-m", "stalign_assets.cli.main", "benchmark", str(serial.folder), "--json"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    of_command = json.loads(said[said.index("{") :])
     console = Listening()
-    outcomes = []
-    for study, follower in ((serial, None), (parallel, console)):
-        outcome = run_benchmark(study.folder, follower)
-        assert outcome.exit_code == 0, (outcome.bad_input, outcome.failures)
-        outcomes.append(outcome)
-    for outcome in outcomes:
-        assert outcome.forecast is not None and 8 <= outcome.forecast.n_trials <= 14
-        assert outcome.forecast.expected / FACTOR < outcome.seconds < outcome.forecast.expected * FACTOR
+    outcome = run_benchmark(parallel.folder, console)
+    assert outcome.exit_code == 0, (outcome.bad_input, outcome.failures)
+    assert outcome.forecast is not None
+    for foreseen, seconds in (
+        (of_command["forecast"], of_command["seconds"]),
+        (vars(outcome.forecast), outcome.seconds),
+    ):
+        assert 8 <= foreseen["n_trials"] <= 14
+        assert foreseen["expected"] / FACTOR < seconds < foreseen["expected"] * FACTOR
     for name in ("trials", "chosen", "summary", "differences"):
         one, other = (pd.read_csv(each.reports / "benchmark" / f"{name}.csv") for each in (serial, parallel))
         assert len(one)
