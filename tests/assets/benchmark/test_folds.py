@@ -8,7 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,16 @@ import pandas as pd
 import psutil
 import pytest
 
-from stalign_assets import fold_limit
+from stalign_assets import fold_limit, folds
 from stalign_assets.benchmarking import run_benchmark
 from stalign_assets.fold_limit import bytes_of_fold, folds_at_once
 from stalign_assets.folds import _end_with_parent
 from stalign_assets.new_study import create_study
 from stalign_assets.processes import PROCESS_TAG
 from stalign_assets.reporting import Silent
-from stalign_assets.runs import open_instance
+from stalign_assets.runs import RunOutcome, open_instance
 from stalign_assets.study import Study, open_study
+from stalign_assets.telling import PipeConsole
 from stalign_core.settings import parse_settings
 from stalign_core.simulate import simulate_cohort
 from tests.assets.benchmark.test_benchmark import DESIGN
@@ -129,6 +132,50 @@ def test_folds_are_limited_by_cores_memory_settings_and_the_gpu(limited: Any) ->
 def test_memory_of_a_fold_is_what_a_trial_has_taken(tmp_path: Path, tiny_data: Path) -> None:
     study = new_study(tmp_path / "study", tiny_data / "samples.csv")
     assert bytes_of_fold(study) == 1_500_000_000
+
+
+def a_fold(folder: Path, fold: str, pipe: Connection) -> None:
+    """Stands in for a search: one that dies, and one that tells what it is at and ends well."""
+    if fold == "dies":
+        os._exit(3)
+    console = PipeConsole(pipe.send)
+    console.step_said(f"{fold} is at work")
+    pipe.send(("end", RunOutcome(folder.name, True, ())))
+
+
+def test_a_fold_whose_process_dies_is_a_failure_and_the_others_go_on(
+    tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folds, "_search", a_fold)
+    study, console = new_study(tmp_path / "study", tiny_data / "samples.csv"), Listening()
+    first, second, third = folds.run_folds(study, ["dies", "lives", "too"], 2, console)
+    assert not first.success and first.faults[0].line == "benchmark/search of dies: its process ended with code 3"
+    assert (second.success, third.success) == (True, True) and second.run_id == "study"
+    assert console.lines == ["lives is at work", "too is at work"]
+
+
+def endless(folder: Path, fold: str, _: Connection) -> None:
+    """Stands in for a search that does not end."""
+    (folder / fold).write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+def test_folds_are_ended_when_the_command_is_interrupted(
+    tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folds, "_search", endless)
+    study = new_study(tmp_path / "study", tiny_data / "samples.csv")
+    started = [study.folder / name for name in ("one", "two")]
+
+    def interrupt() -> None:
+        while not all(path.exists() and path.read_text() for path in started):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        folds.run_folds(study, ["one", "two"], 2, Silent())
+    assert not any(psutil.pid_exists(int(path.read_text())) for path in started)
 
 
 def child(folder: Path) -> None:
