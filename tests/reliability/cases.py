@@ -12,17 +12,24 @@ from tests.reliability.faults.at_once import (
     two_runs_on_one_donor,
     two_writers_and_ten_readers,
 )
-from tests.reliability.faults.common import EVERYTHING, KINDS, RARER_KINDS
+from tests.reliability.faults.common import EVERYTHING
 from tests.reliability.faults.damaged import DAMAGES, damaged_artifact, damaged_manifest, damaged_pointer
 from tests.reliability.faults.disks import clock_backwards, disk_full, read_only_store
-from tests.reliability.faults.killed import killed_at_the_event, killed_in_the_store, killed_in_the_tables
+from tests.reliability.faults.killed import (
+    killed_at_the_event,
+    killed_in_a_search,
+    killed_in_the_store,
+    killed_in_the_tables,
+)
 from tests.reliability.faults.servers import servers_killed
 from tests.reliability.faults.sheets import donors_change_during_a_run, sheet_rewritten
 from tests.reliability.kill_points import (
     EVENT_POINTS,
+    SEARCH_POINTS,
     STORE_POINTS,
     TABLES_POINTS,
 )
+from tests.reliability.kinds import KINDS, OF_SEARCHES, RARER_KINDS, TABLES
 from tests.reliability.place import DONOR, Place
 
 
@@ -43,7 +50,9 @@ class Case:
     full
         Whether it runs only with STALIGN_RELIABILITY=full.
     rarer
-        Whether it needs the study that makes what only some settings ask for.
+        Whether it needs the study that holds what the first does not.
+    asset, point
+        What is made when the process is killed, and where.
     """
 
     fault: str
@@ -52,24 +61,46 @@ class Case:
     check: Callable[[Place], None]
     full: bool = False
     rarer: bool = False
+    asset: str = ""
+    point: str = ""
 
 
 WHOLE: Final = "readers see all or nothing; the rerun gives the same bytes"
 SET_ASIDE: Final = "refused in one line, set aside, made again with the same bytes"
 _SOME: Final = ("raw_samples", "cohort/correction_basis", "cohort/harmony/domains")
-_POINTS_OF_ALL: Final = ("in compute", "before rename", "after rename")
+_POINTS_OF_SEARCHES: Final = ("in compute", "after rename")
+_N_POINTS: Final = 2
+"""At which every kind of asset is killed in the store by default, one or the other for rarer ones."""
 
 
 def _cases() -> Iterator[Case]:
+    yield from _killed()
+    yield from _damaged()
+    yield from _others()
+
+
+def _killed() -> Iterator[Case]:
     for asset, point in product((*KINDS, *RARER_KINDS), STORE_POINTS):
-        full = asset not in _SOME[:1] and point not in _POINTS_OF_ALL
         yield Case(
             "killed at a point of the store",
             f"{asset}, {point}",
             WHOLE,
             partial(killed_in_the_store, asset=asset, point=point),
-            full,
+            asset not in _SOME[:1] and point not in _sample_of_points(asset),
             asset in RARER_KINDS,
+            asset,
+            point,
+        )
+    for asset, point in product(OF_SEARCHES, SEARCH_POINTS):
+        yield Case(
+            "killed at a point of the store",
+            f"{asset}, {point}",
+            WHOLE,
+            partial(killed_in_a_search, asset=asset, point=point),
+            point not in _POINTS_OF_SEARCHES,
+            True,
+            asset,
+            point,
         )
     for asset, point in product((*KINDS, *RARER_KINDS), EVENT_POINTS):
         yield Case(
@@ -79,6 +110,8 @@ def _cases() -> Iterator[Case]:
             partial(killed_at_the_event, asset=asset, point=point),
             asset not in _SOME,
             asset in RARER_KINDS,
+            asset,
+            point,
         )
     for point in TABLES_POINTS:
         yield Case(
@@ -86,7 +119,20 @@ def _cases() -> Iterator[Case]:
             point,
             "the old file, the new or none; the rerun gives the same rows",
             partial(killed_in_the_tables, point=point),
+            asset=TABLES,
+            point=point,
         )
+
+
+def _sample_of_points(asset: str) -> set[str]:
+    """Where an asset is killed by default: other points than its neighbours, so that each point has its turn."""
+    points, kinds = tuple(STORE_POINTS), (*KINDS, *RARER_KINDS)
+    n_points = 1 if asset in RARER_KINDS else _N_POINTS
+    first = kinds.index(asset)
+    return {points[(first + step * len(points) // _N_POINTS) % len(points)] for step in range(n_points)}
+
+
+def _damaged() -> Iterator[Case]:
     for asset, damage in product((*KINDS, *RARER_KINDS), DAMAGES):
         yield Case(
             "damaged artifact",
@@ -107,7 +153,10 @@ def _cases() -> Iterator[Case]:
                 "refused; set to the same artifact again",
                 partial(damaged_pointer, asset=asset, damage=damage, cure=cure),
             )
-    yield Case("two runs on one donor", DONOR, "both succeed, one artifact each", two_runs_on_one_donor)
+
+
+def _others() -> Iterator[Case]:
+    yield Case("two runs on one donor", DONOR, "both succeed, one artifact each", two_runs_on_one_donor, rarer=True)
     yield Case(
         "two writers and ten readers of metrics.duckdb", "5 s", "every read is whole", two_writers_and_ten_readers
     )
@@ -148,4 +197,5 @@ def _cases() -> Iterator[Case]:
     )
 
 
-CASES: Final = tuple(case for case in _cases() if EVERYTHING or not case.full)
+ALL_CASES: Final = tuple(_cases())
+CASES: Final = tuple(case for case in ALL_CASES if EVERYTHING or not case.full)

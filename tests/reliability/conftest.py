@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from stalign_core import keys
 from stalign_core.settings import parse_settings
 from tests.assets.conftest import tiny_data, two_donor_sheet
 from tests.reliability.cases import Case
-from tests.reliability.faults.common import RARER_SETTINGS, SETTINGS, bring
-from tests.reliability.place import Place, carry_out, copy_of
+from tests.reliability.faults.common import bring
+from tests.reliability.kinds import RARER_SETTINGS, SETTINGS, rarer_assets
+from tests.reliability.place import Place, carry_out, copy_of, make_each
 
 __all__ = ["tiny_data"]
 
@@ -33,7 +35,7 @@ def original(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def rarer(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
-    """One with frozen bases, an embedding from outside and a table of pathways, run to its end; not to be changed."""
+    """One that holds what the first does not, and all that it is made from; not to be changed."""
     folder = tmp_path_factory.mktemp("rarer") / "study"
     sheet = two_donor_sheet(tiny_data)
     create_study(folder, sheet, parse_settings(RARER_SETTINGS))
@@ -47,7 +49,7 @@ def rarer(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
         outside = AnnData(obs=pd.DataFrame(index=barcodes.to_numpy()))
         outside.obsm["X_outside"] = rng.normal(size=(len(barcodes), 8)).astype(np.float32)
         outside.write_h5ad(folder / "outside" / f"{sample}.h5ad")
-    assert carry_out(bring, folder) == 0
+    assert carry_out(make_each, folder, rarer_assets()) == 0
     return folder
 
 
@@ -60,17 +62,22 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Cases run and passed, by fault."""
-    run: Counter[str] = Counter()
-    passed: Counter[str] = Counter()
-    for outcome in ("passed", "failed"):
-        for report in terminalreporter.stats.get(outcome, ()):
-            fault = dict(report.user_properties).get("fault")
-            if fault is not None and report.when == "call":
-                run[fault] += 1
-                passed[fault] += outcome == "passed"
-    if run:
+    """Cases, and how many of them passed and were skipped, by fault."""
+    counts = {outcome: Counter(_faults(terminalreporter, outcome)) for outcome in ("passed", "failed", "skipped")}
+    cases = sum(counts.values(), Counter())
+    if cases:
         terminalreporter.section("faults")
-        for fault in run:
-            terminalreporter.write_line(f"| {fault} | {run[fault]} | {passed[fault]} |")
-        terminalreporter.write_line(f"| all | {run.total()} | {passed.total()} |")
+        terminalreporter.write_line("| fault | cases | passed | skipped |")
+        for fault in cases:
+            terminalreporter.write_line(
+                f"| {fault} | {cases[fault]} | {counts['passed'][fault]} | {counts['skipped'][fault]} |"
+            )
+        passed, skipped = counts["passed"].total(), counts["skipped"].total()
+        terminalreporter.write_line(f"| all | {cases.total()} | {passed} | {skipped} |")
+
+
+def _faults(terminalreporter: pytest.TerminalReporter, outcome: str) -> Iterator[str]:
+    for report in terminalreporter.stats.get(outcome, ()):
+        fault = dict(report.user_properties).get("fault")
+        if fault is not None and report.when == "call":
+            yield fault

@@ -10,10 +10,13 @@ from typing import Any, Final
 
 import dagster as dg
 
+from stalign_assets.platform.partitions import register_folds
+from stalign_assets.recipes.benchmark.results import SEARCH
 from stalign_assets.reporting import Silent
 from stalign_assets.results import tables
 from stalign_assets.runs import RunRequest, open_instance, prepare_instance, start_run
 from stalign_assets.study import open_study
+from stalign_assets.wanted import folds_of
 from stalign_core.store import builder, local, store
 from stalign_core.store.store import UNPARTITIONED
 from tests.reliability.place import make
@@ -95,6 +98,10 @@ def make_and_die(folder: Path, asset: str, partition: str, point: str) -> None:
     make(folder, asset, partition)
 
 
+SEARCH_POINTS: Final = tuple(point for point in STORE_POINTS if "pointer" not in point)
+"""Of what a search keeps besides its own artifact: nothing points to it."""
+
+
 def run_and_die(folder: Path, asset: str, partition: str, point: str) -> None:
     """Run an asset in Dagster and be killed at a point of the event or of the tables; no point: run it to its end."""
     if point:
@@ -102,6 +109,8 @@ def run_and_die(folder: Path, asset: str, partition: str, point: str) -> None:
     study = open_study(folder)
     with open_instance(study) as instance:
         prepare_instance(instance, study)
-        donor = None if partition == UNPARTITIONED else partition
-        outcome = start_run(study, instance, RunRequest([asset], donor), Silent())
+        if asset == SEARCH:
+            register_folds(instance, folds_of(study))
+        of = None if partition == UNPARTITIONED else partition
+        outcome = start_run(study, instance, RunRequest([asset], of), Silent())
     assert outcome.success, outcome.faults

@@ -6,7 +6,7 @@ import hashlib
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from stalign_assets.materialise import Step, materialise
 from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.study import Study, open_study
 from stalign_assets.threads import limit_threads
+from stalign_assets.wanted import folds_of
 from stalign_core.store import Artifact
 from stalign_core.store.store import UNPARTITIONED
 
@@ -56,8 +57,8 @@ class Place:
         assert artifact is not None
         return artifact
 
-    def forget(self, asset: str, partition: str) -> None:
-        """Take an asset's artifact out of the store, as if it had never been made."""
+    def forget(self, asset: str, partition: str = "") -> None:
+        """Take an asset's artifact, or those of every partition, out of the store, as if it had never been made."""
         shutil.rmtree(Path(self.study.store.base.path) / asset / partition)
 
     def file_of(self, asset: str, partition: str, ending: str = "") -> Path:
@@ -67,12 +68,32 @@ class Place:
 
     def assert_converged(self, asset: str, partition: str) -> None:
         """The artifact in force is whole, of the same key and the same bytes as in the untouched study."""
-        made, reference = self.current(asset, partition), Place(self.original, self.original).current(asset, partition)
-        made.verify()
-        assert made.manifest.input_key == reference.manifest.input_key
-        ours, theirs = bytes_of(made), bytes_of(reference)
-        assert [name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)] == []
-        assert made.manifest.data_version == reference.manifest.data_version
+        assert_alike(self.current(asset, partition), self.untouched.current(asset, partition))
+
+    def assert_all_converged(self, *assets: str) -> None:
+        """Of assets that nothing points to: every artifact of the untouched study is there again, and no other."""
+        made, reference = self._all_of(assets), self.untouched._all_of(assets)
+        assert reference and made.keys() == reference.keys()
+        for key, artifact in made.items():
+            assert_alike(artifact, reference[key])
+
+    @property
+    def untouched(self) -> Place:
+        """The study that this one was copied from."""
+        return Place(self.original, self.original)
+
+    def _all_of(self, assets: Collection[str]) -> dict[str, Artifact]:
+        found = (artifact for artifact in self.study.store.artifacts() if artifact.manifest.asset in assets)
+        return {artifact.manifest.input_key: artifact for artifact in found}
+
+
+def assert_alike(made: Artifact, reference: Artifact) -> None:
+    """An artifact is whole, and of the same key and the same bytes as another."""
+    made.verify()
+    assert made.manifest.input_key == reference.manifest.input_key
+    ours, theirs = bytes_of(made), bytes_of(reference)
+    assert [name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)] == []
+    assert made.manifest.data_version == reference.manifest.data_version
 
 
 def bytes_of(artifact: Artifact) -> dict[str, str]:
@@ -98,8 +119,16 @@ def rewrite(path: Path, payload: bytes) -> None:
 
 
 def partition_of(study: Study, asset: str) -> str:
-    """Where an asset is looked at: the first donor, or the cohort."""
-    return DONOR if recipes_of(study.settings)[asset].partitioning == "donor" else UNPARTITIONED
+    """Where an asset is looked at: the first donor or fold, or the cohort."""
+    return partitions_of(study, asset)[0]
+
+
+def partitions_of(study: Study, asset: str) -> tuple[str, ...]:
+    """Every partition of an asset."""
+    partitioning = recipes_of(study.settings)[asset].partitioning
+    if partitioning == "fold":
+        return folds_of(study)
+    return study.cohort.donors if partitioning == "donor" else (UNPARTITIONED,)
 
 
 def make(folder: Path, asset: str, partition: str) -> None:
@@ -108,6 +137,14 @@ def make(folder: Path, asset: str, partition: str) -> None:
     recipes = recipes_of(study.settings)
     limit_threads(study.settings.execution.threads)
     materialise(Step(study, recipes, recipes[asset], partition, "run", lambda *_: None, lambda _: None))
+
+
+def make_each(folder: Path, assets: Sequence[str], partition: str = "") -> None:
+    """Materialise assets one after the other, without Dagster, in one partition or in all that each has."""
+    study = open_study(folder)
+    for asset in assets:
+        for each in [partition] if partition else partitions_of(study, asset):
+            make(folder, asset, each)
 
 
 def begin(work: Callable[..., None], *arguments: Any) -> Any:

@@ -13,26 +13,27 @@ from tests.reliability.faults.common import no_damage
 from tests.reliability.kill_points import (
     run_and_die,
 )
-from tests.reliability.place import DONOR, Place, begin, end, make
+from tests.reliability.kinds import rarer_assets
+from tests.reliability.place import DONOR, Place, begin, end, make_each
 
 _AT_LEAST = 3
 """What each process writes or reads, however little of the machine it gets."""
 
 
 def two_runs_on_one_donor(place: Place) -> None:
-    own = [asset for asset, recipe in recipes_of(place.study.settings).items() if recipe.is_of_samples]
-    for asset in own:
+    """Two runs of Dagster read a donor's files; then two processes make all else that there is of one donor."""
+    recipes = recipes_of(place.study.settings)
+    first, *others = [asset for asset in rarer_assets() if recipes[asset].partitioning == "donor"]
+    for asset in (first, *others):
         place.forget(asset, DONOR)
-    runs = [begin(run_and_die, place.folder, own[0], DONOR, ""), begin(run_and_die, place.folder, own[0], DONOR, "")]
+    runs = [begin(run_and_die, place.folder, first, DONOR, "") for _ in range(2)]
     assert [end(run) for run in runs] == [0, 0]
-    place.assert_converged(own[0], DONOR)
-    makers = [begin(make, place.folder, asset, DONOR) for asset in own[1:] for _ in range(2)]
-    assert {end(maker) for maker in makers} == {0}
-    for asset in own:
+    makers = [begin(make_each, place.folder, others, DONOR) for _ in range(2)]
+    assert [end(maker) for maker in makers] == [0, 0]
+    for asset in (first, *others):
         place.assert_converged(asset, DONOR)
-    assert len(list(place.study.store.artifacts(no_damage))) == len(
-        list(Place(place.original, place.original).study.store.artifacts())
-    )
+    n_artifacts = len(list(place.study.store.artifacts(no_damage)))
+    assert n_artifacts == len(list(place.untouched.study.store.artifacts()))
 
 
 def write_tables(folder: Path, seconds: float) -> None:

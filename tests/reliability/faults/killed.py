@@ -9,14 +9,16 @@ import duckdb
 import pandas as pd
 
 from stalign_assets.doctor.examination import examine
+from stalign_assets.recipes.benchmark.results import SEARCH
 from stalign_assets.results.tables import query
 from stalign_assets.runs import open_instance
 from stalign_core.store.store import UNPARTITIONED
-from tests.reliability.faults.common import KILLED, TABLES, no_damage
+from tests.reliability.faults.common import KILLED, no_damage
 from tests.reliability.kill_points import (
     make_and_die,
     run_and_die,
 )
+from tests.reliability.kinds import OF_SEARCHES, TABLES
 from tests.reliability.place import Place, carry_out, make, partition_of
 
 
@@ -33,6 +35,30 @@ def killed_in_the_store(place: Place, asset: str, point: str) -> None:
     list(examine(place.study, repair=True))
     assert list(examine(place.study, repair=False)) == []
     place.assert_converged(asset, partition)
+
+
+def killed_in_a_search(place: Place, asset: str, point: str) -> None:
+    """While a trial, or what it starts from, is made and kept: what was kept before stands, and is not made again."""
+    fold = partition_of(place.study, SEARCH)
+    lost = OF_SEARCHES[OF_SEARCHES.index(asset) :]
+    for each in (SEARCH, *lost):
+        place.forget(each)
+    assert carry_out(make_and_die, place.folder, SEARCH, fold, point) == KILLED
+    found = list(place.study.store.artifacts(no_damage))
+    for artifact in found:
+        artifact.verify()
+    of_search = {artifact.manifest.asset for artifact in found} & {SEARCH, *lost}
+    assert of_search == ({asset} if point == "after rename" else set())
+    kept = _inodes(place, *OF_SEARCHES)
+    assert carry_out(make, place.folder, SEARCH, fold) == 0
+    place.assert_converged(SEARCH, fold)
+    place.assert_all_converged(*OF_SEARCHES)
+    assert kept.items() <= _inodes(place, *OF_SEARCHES).items()
+
+
+def _inodes(place: Place, *assets: str) -> dict[Path, int]:
+    base = Path(place.study.store.base.path)
+    return {path: path.stat().st_ino for asset in assets for path in (base / asset).glob("*/*/manifest.json")}
 
 
 def killed_at_the_event(place: Place, asset: str, point: str) -> None:
