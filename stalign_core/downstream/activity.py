@@ -122,8 +122,12 @@ def _fold_changes(profiles: Mapping[str, DomainProfiles], min_spots: int) -> tup
 
 
 def _decoupler() -> ModuleType:
+    from matplotlib import rc_context
+
     try:
-        import decoupler
+        # What it imports sets how matplotlib draws legends: pictures of this process would not be those of another.
+        with rc_context():
+            import decoupler
     except ImportError:
         raise DownstreamError(
             "pathway activity", "needs decoupler, which is not installed", remedy="pip install 'stalign[downstream]'"

@@ -6,11 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 
-from stalign_core.downstream import domain_activities, donor_activities, read_network
+from stalign_core.downstream import activity, domain_activities, donor_activities, read_network
 from stalign_core.downstream.network import on_gene_keys
 from stalign_core.errors import DownstreamError
 from tests.core.downstream.donors import gene_keys, profiles_of
@@ -125,3 +126,15 @@ def test_activity_is_computed_where_every_network_call_fails(tmp_path: Path) -> 
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.split() == ["2"]
+
+
+def test_pictures_do_not_follow_what_the_library_does_to_matplotlib(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "decoupler.py").write_text("import matplotlib\nmatplotlib.rcParams['legend.handlelength'] = 99.0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(sys.modules, "decoupler", matplotlib)
+    monkeypatch.delitem(sys.modules, "decoupler")
+    before = dict(matplotlib.rcParams)
+    assert activity._decoupler().__file__ == str(tmp_path / "decoupler.py")
+    assert dict(matplotlib.rcParams) == before
