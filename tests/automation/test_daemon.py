@@ -5,6 +5,10 @@ One test, because each start of the daemon, and each run, costs ten seconds or m
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import dagster as dg
 import pytest
 from dagster._core.scheduler.instigation import TickStatus
@@ -12,6 +16,8 @@ from dagster._core.scheduler.instigation import TickStatus
 from stalign_assets.results.tables import query
 from stalign_assets.settings_file import set_value
 from stalign_assets.unattended.attempts import PARTITION_TAG, STATE_TAG, UNATTENDED_TAG
+from stalign_core.store import Manifest
+from tests.assets import bad_inputs as bad
 from tests.automation.conftest import Unattended
 from tests.automation.daemon import Daemon, daemon_at_work
 
@@ -24,8 +30,8 @@ DOMAINS = "cohort/uncorrected/domains"
 
 def runs_for(daemon: Daemon, purpose: str) -> list[dg.DagsterRun]:
     """Unattended runs for a purpose, the oldest first."""
-    found = daemon.instance.get_runs(filters=dg.RunsFilter(tags={UNATTENDED_TAG: purpose}))
-    return sorted(found, key=lambda run: run.tags["dagster/run_key"])
+    found = daemon.instance.get_run_records(filters=dg.RunsFilter(tags={UNATTENDED_TAG: purpose}), ascending=True)
+    return [record.dagster_run for record in found]
 
 
 def ended(daemon: Daemon, purpose: str, number: int) -> dg.DagsterRun:
@@ -78,8 +84,68 @@ def test_samples_are_dropped_and_the_study_follows(unattended: Unattended) -> No
             PATIENCE,
         )
         assert [len(runs_for(daemon, purpose)) for purpose in ("donor", "cohort", "tables")] == [2, 1, 1]
+
+        one_is_spoiled_and_one_retires(daemon, unattended, sheet, good)
+        they_come_back(daemon, unattended, manifest)
+        assert [len(runs_for(daemon, purpose)) for purpose in ("donor", "cohort")] == [4, 4]
         for name in ("new_samples", "tables", "nightly_integration"):
             assert not [tick.error for tick in daemon.ticks(name) if tick.status is TickStatus.FAILURE]
+
+
+def one_is_spoiled_and_one_retires(daemon: Daemon, unattended: Unattended, sheet: Path, without_third: str) -> None:
+    """The sheet loses its third donor, and the second fails a blocking check; the first night fails, the next not."""
+    bad.take_off_tissue(30)(bad.Files(unattended.data, "P02_S1"))
+    sheet.write_text(without_third)
+    refused = ended(daemon, "donor", 2)
+    assert refused.tags[PARTITION_TAG] == "P02"
+    assert "enough_spots_and_genes" in failed_checks(daemon, refused)
+
+    staging = unattended.folder / "store" / ".staging"
+    with nothing_can_be_kept(staging):
+        failed = ended(daemon, "cohort", 1)
+    assert failed.status is dg.DagsterRunStatus.FAILURE
+    again = ended(daemon, "cohort", 2)
+    assert again.status is dg.DagsterRunStatus.SUCCESS
+    assert again.tags[STATE_TAG] == failed.tags[STATE_TAG]
+    assert [str(run.tags["dagster/run_key"])[-2:] for run in (failed, again)] == [":1", ":2"]
+    manifest = unattended.current(DOMAINS).manifest
+    assert (manifest.donors, manifest.run_id) == (("P01",), again.run_id)
+    left_out = {"P02": "sample P02_S1 has 30 spots, fewer than the 50 of input.min_spots"}
+    assert unattended.metadata(DOMAINS)["donors_left_out"] == left_out
+
+
+def they_come_back(daemon: Daemon, unattended: Unattended, before: Manifest) -> None:
+    """The cohort of before is recognised: its donors take part again, and nothing of it is computed anew."""
+    n_artifacts = len(list(unattended.study.store.artifacts()))
+    unattended.mend()
+    unattended.add_third()
+    let_in = ended(daemon, "donor", 3)
+    assert (let_in.status, let_in.tags[PARTITION_TAG]) == (dg.DagsterRunStatus.SUCCESS, "P02")
+    returned = ended(daemon, "cohort", 3)
+    assert returned.status is dg.DagsterRunStatus.SUCCESS
+    assert unattended.current(DOMAINS).manifest == before
+    made = daemon.instance.all_logs(returned.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    reused = [entry.asset_materialization.metadata["reused"].value for entry in made if entry.asset_materialization]
+    assert len(reused) > 5 and all(reused)
+    assert "donors_left_out" not in unattended.metadata(DOMAINS)
+    assert len(list(unattended.study.store.artifacts())) == n_artifacts
+
+
+def failed_checks(daemon: Daemon, run: dg.DagsterRun) -> set[str]:
+    """Blocking checks that failed in a run."""
+    found = daemon.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    verdicts = [entry.get_dagster_event().asset_check_evaluation_data for entry in found]
+    return {each.check_name for each in verdicts if not each.passed and each.blocking}
+
+
+@contextmanager
+def nothing_can_be_kept(staging: Path) -> Iterator[None]:
+    """The store cannot take up anything."""
+    staging.rename(staging.with_name(".elsewhere"))
+    staging.touch()
+    yield
+    staging.unlink()
+    staging.with_name(".elsewhere").rename(staging)
 
 
 def killed(daemon: Daemon, run: dg.DagsterRun) -> bool:
