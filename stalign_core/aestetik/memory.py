@@ -16,13 +16,27 @@ FEWEST: Final = 32
 Taken = TypeVar("Taken")
 
 
+class DoesNotFitError(Exception):
+    """The memory of one of several GPUs does not hold its share of a batch.
+
+    Attributes
+    ----------
+    n_spots
+        How many spots the share has.
+    """
+
+    def __init__(self, n_spots: int) -> None:
+        super().__init__(n_spots)
+        self.n_spots = n_spots
+
+
 class FittingBatches:
     """Halves batches where memory runs out, and keeps to the size that was found to fit.
 
     Attributes
     ----------
     reduced_to
-        Most spots of a batch since memory ran out; None while it has not.
+        Most spots of a batch on one device since memory ran out; None while it has not.
     """
 
     def __init__(self) -> None:
@@ -44,21 +58,48 @@ class FittingBatches:
             taken = _taken_if_it_fits(step, spots)
             if taken is not None:
                 yield taken
-            elif len(spots) < 2 * FEWEST:
-                raise ModelError(
-                    "aestetik.device",
-                    f"GPU memory does not hold the model and a batch of {len(spots)} spots",
-                    remedy="set aestetik.device to 'cpu', or free the GPU of other programs",
-                )
             else:
+                self.halve(len(spots))
                 torch.cuda.empty_cache()
-                self.reduced_to = (len(spots) + 1) // 2
                 pending = [part for each in (spots, *pending) for part in self._parts(each)]
 
-    def _parts(self, batch: Tensor) -> list[Tensor]:
+    def each_share(
+        self, batch: Tensor, step: Callable[[Tensor], Taken], n_processes: int, process: int
+    ) -> Iterator[Taken]:
+        """Take a step on a process's share of each part of a batch; all processes take as many steps.
+
+        Raises
+        ------
+        DoesNotFitError
+            If memory ran out: the processes take each step together, so none can halve its batch for itself.
+        """
+        for part in self._parts(batch, n_processes):
+            share = part.tensor_split(n_processes)[process]
+            taken = _taken_if_it_fits(step, share)
+            if taken is None:
+                raise DoesNotFitError(len(share))
+            yield taken
+
+    def halve(self, n_spots: int) -> None:
+        """From now on, take half of the spots that did not fit.
+
+        Raises
+        ------
+        ModelError
+            If they are too few to be halved.
+        """
+        if n_spots < 2 * FEWEST:
+            raise ModelError(
+                "aestetik.device",
+                f"GPU memory does not hold the model and a batch of {n_spots} spots",
+                remedy="set aestetik.device to 'cpu', or free the GPU of other programs",
+            )
+        self.reduced_to = (n_spots + 1) // 2
+
+    def _parts(self, batch: Tensor, n_processes: int = 1) -> list[Tensor]:
         if self.reduced_to is None:
             return [batch]
-        return list(batch.tensor_split(-(-len(batch) // self.reduced_to)))
+        return list(batch.tensor_split(-(-len(batch) // (self.reduced_to * n_processes))))
 
 
 def _taken_if_it_fits(step: Callable[[Tensor], Taken], spots: Tensor) -> Taken | None:

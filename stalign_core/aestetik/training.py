@@ -124,7 +124,7 @@ def train(
     identity
         Hash of everything the training follows from.
     fitting
-        Halves batches that the memory of a single GPU does not hold.
+        Halves batches that the memory of a GPU does not hold.
 
     Returns
     -------
@@ -135,7 +135,7 @@ def train(
     if settings.devices > 1:
         from stalign_core.aestetik.distributed import train_on_several
 
-        history = train_on_several(model, data, settings, generator, progress, checkpoint, identity)
+        history = train_on_several(model, data, settings, generator, progress, checkpoint, identity, fitting)
     else:
         fabric = Fabric(accelerator=settings.device, devices=1, precision=settings.precision)
         history = run_epochs(fabric, model, data, settings, generator, progress, checkpoint, identity, fitting)
@@ -152,13 +152,13 @@ def run_epochs(
     progress: Progress,
     checkpoint: Path | None,
     identity: str,
-    fitting: FittingBatches | None,
+    fitting: FittingBatches,
 ) -> list[dict[str, float]]:
     """What each process of a training does: its share of every batch, on its own device.
 
     All processes hold the same `generator` in the same state and plan the same batches from it. `checkpoint` and
     `progress` are used by the first process alone; all of them continue from the checkpoint. Where several processes
-    train, `fitting` is None: they take each step together, so none can halve its batch for itself.
+    train, a batch that one of them cannot hold ends the training: see `FittingBatches.each_share`.
     """
     generator = _on_device(generator, fabric.device)
     optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, weight_decay=WEIGHT_DECAY, amsgrad=True)
@@ -176,8 +176,11 @@ def run_epochs(
         totals = torch.zeros(len(TERMS), device=fabric.device)
         n_batches = 0
         for batch in placed.views.batches(placed.trained, settings.batch_size, generator):
-            spots = batch.tensor_split(fabric.world_size)[fabric.global_rank]
-            for terms in [step(spots)] if fitting is None else fitting.each_part(spots, step):
+            if fabric.world_size == 1:
+                taken = fitting.each_part(batch, step)
+            else:
+                taken = fitting.each_share(batch, step, fabric.world_size, fabric.global_rank)
+            for terms in taken:
                 totals += terms
                 n_batches += 1
         means = fabric.all_reduce(totals / n_batches, reduce_op="mean")

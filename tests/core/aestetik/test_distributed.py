@@ -7,12 +7,16 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
-from stalign_core.aestetik import Aestetik
+from stalign_core.aestetik import Aestetik, estimator
 from stalign_core.aestetik.estimator import CHECKPOINT_FILE
+from stalign_core.aestetik.lattice_views import LatticeViews
+from stalign_core.aestetik.presets import PRESETS
 from stalign_core.errors import SettingsError
 from tests.core.aestetik.inputs import QUICK, model_arguments, striped_cohort
 
@@ -71,3 +75,32 @@ def test_more_gpus_than_there_are_is_one_line(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     with pytest.raises(SettingsError, match=r"aestetik\.devices.* is 2, but PyTorch sees 1 GPUs"):
         Aestetik(replace(TWO, device="cuda")).fit(**model_arguments(striped_cohort()), n_domains=3)
+
+
+class Crowded(LatticeViews):
+    """Views of spots on a GPU whose memory holds but 80 of them, from a process's third step on."""
+
+    def to(self, device):
+        del device
+        return self
+
+    def reconstruct(self, network, spots, generator):
+        object.__setattr__(self, "n_steps", getattr(self, "n_steps", 0) + 1)
+        if self.n_steps > 2 and len(spots) > 80:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return super().reconstruct(network, spots, generator)
+
+
+def test_memory_that_runs_out_halves_the_batches_of_all_processes_and_keeps_the_epochs_before(monkeypatch, tmp_path):
+    crowded = replace(PRESETS["default"], views=lambda *given: Crowded(**vars(LatticeViews.of(*given))))
+    monkeypatch.setattr(estimator, "PRESETS", {"default": crowded})
+    epochs = []
+    model = Aestetik(replace(TWO, batch_size=288)).fit(
+        **model_arguments(striped_cohort()),
+        n_domains=3,
+        progress=lambda what, done, total: epochs.append(done),
+        checkpoint_folder=tmp_path,
+    )
+    assert model.batch_size_reduced_to == 72
+    assert epochs == [1, 2, 3, 4]
+    assert np.isfinite([list(terms.values()) for terms in model.history]).all()

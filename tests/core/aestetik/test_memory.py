@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stalign_core.aestetik import Aestetik
-from stalign_core.aestetik.memory import FEWEST, FittingBatches
+from stalign_core.aestetik.memory import FEWEST, DoesNotFitError, FittingBatches
 from stalign_core.aestetik.network import Autoencoder
 from stalign_core.aestetik.settings import AestetikSettings
 from stalign_core.errors import ModelError
@@ -89,3 +89,25 @@ def test_parts_hold_every_spot_once_and_in_order() -> None:
     assert list(fitting.each_part(torch.arange(150, 403), step)) == [64, 63, 63, 63]
     assert taken == list(range(403))
     assert (fitting.reduced_to, FEWEST) == (75, 32)
+
+
+def test_processes_take_as_many_steps_each_on_its_share() -> None:
+    fitting = FittingBatches()
+    fitting.halve(80)
+    batch = torch.arange(163)
+    shares = [list(fitting.each_share(batch, torch.Tensor.tolist, 2, process)) for process in (0, 1)]
+    assert [len(part) for part in shares[0]] == [28, 27, 27]
+    assert [len(part) for part in shares[1]] == [27, 27, 27]
+    assert sorted(spot for of_process in shares for part in of_process for spot in part) == list(range(163))
+
+
+def test_a_share_that_does_not_fit_is_not_halved_by_its_process_alone() -> None:
+    def step(_: torch.Tensor) -> int:
+        raise torch.cuda.OutOfMemoryError("out of memory")
+
+    fitting = FittingBatches()
+    with pytest.raises(DoesNotFitError) as caught:
+        next(fitting.each_share(torch.arange(101), step, 2, 0))
+    assert (caught.value.n_spots, fitting.reduced_to) == (51, None)
+    with pytest.raises(ModelError, match="a batch of 51 spots"):
+        fitting.halve(caught.value.n_spots)
