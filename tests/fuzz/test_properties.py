@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stalign_assets.measure import Measure
 from stalign_core.errors import StalignError
 from tests.fuzz.isolated import NATIVE, Isolated, judge_as_a_study_reads
 from tests.fuzz.targets import TARGETS, Target
 
 MANY = settings(max_examples=60, deadline=60_000, suppress_health_check=list(HealthCheck), derandomize=True)
+MOST_MEMORY = 2**28
 SEEDS = {name: target.seeds() for name, target in TARGETS.items()}
 
 cells = st.text(max_size=12) | st.sampled_from(["S1", "D1", "../x", "/", ".", "\x00/x", "a" * 5000, '"', "x.h5ad"])
@@ -27,9 +30,18 @@ def isolated() -> Iterator[Isolated]:
         yield process
 
 
+@contextmanager
+def little_memory() -> Iterator[None]:
+    """What happens within takes no more memory than a file of some kilobytes may."""
+    with Measure() as measure:
+        yield
+    grown = measure.peak_memory_bytes - measure.memory_at_start_bytes
+    assert grown < MOST_MEMORY, f"reading took {grown} bytes of memory"
+
+
 def take(name: str, payload: bytes) -> None:
     target: Target = TARGETS[name]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, little_memory():
         try:
             target.take(payload, Path(folder))
         except StalignError as error:
@@ -129,9 +141,14 @@ def test_settings_of_any_values(table: dict[str, object]) -> None:
     ],
 )
 def test_what_once_ended_a_reader_or_was_likely_to(name: str, payload: bytes) -> None:
-    with tempfile.TemporaryDirectory() as folder, pytest.raises(StalignError) as error:
+    with tempfile.TemporaryDirectory() as folder, little_memory(), pytest.raises(StalignError) as error:
         TARGETS[name].take(payload, Path(folder))
     assert "\n" not in error.value.line
+
+
+def test_memory_beyond_the_bound_is_noticed() -> None:
+    with pytest.raises(AssertionError, match="bytes of memory"), little_memory():
+        b"x" * (MOST_MEMORY + 2**24)
 
 
 def test_a_matrix_that_declares_a_terabyte_and_holds_nothing_is_refused_at_once() -> None:
