@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,28 @@ def test_the_text_names_artifacts_settings_runs_packages_and_raw_files(
         assert expected in text
     assert f"numpy {np.__version__}" in text and "donors in    2: P01, P02" in text
     assert "fault" not in text
+
+
+def test_the_text_tells_when_everything_was_made_and_the_whole_hash_of_each_raw_file(
+    finished_study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = stalign(capsys, "audit", finished_study, "--asset", DOMAINS).out.splitlines()
+    made = in_force(finished_study, DOMAINS).manifest
+    assert f"  made         {made.created} in {made.seconds:.1f} s, run {made.run_id}" in lines
+    told = audited(capsys, finished_study, "--asset", DOMAINS)
+    _, *ancestors = sorted(told["artifacts"], key=lambda each: each["asset"] != DOMAINS)  # type: ignore[attr-defined]
+    for each in ancestors:
+        told_of = f"{each['input_key'][:12]}  {each['data_version'][:12]}"
+        assert [each["created"] in line for line in lines if told_of in line] == [True], each["asset"]
+        assert datetime.fromisoformat(each["created"]).tzinfo is UTC
+    for run_id, facts in told["runs"].items():  # type: ignore[attr-defined]
+        assert f"  {run_id}  {facts['first']} to {facts['last']}, {facts['artifacts']} artifacts" in lines
+    start = next(place for place, line in enumerate(lines) if line.startswith("raw files"))
+    of_files = [line.split(maxsplit=2) for line in lines[start + 1 :]]
+    assert len(of_files) == len(told["raw_files"]) >= 10  # type: ignore[arg-type]
+    for sha256, size, path in of_files:
+        assert (sha256, int(size)) == (file_sha256(Path(path)), Path(path).stat().st_size)
+        assert len(sha256) == 64
 
 
 def test_donors_left_out_are_told_with_the_reason(tmp_path: Path) -> None:
