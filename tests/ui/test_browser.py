@@ -6,13 +6,16 @@ import shutil
 import time
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from stalign_assets.demo import create_demo
 from stalign_assets.recipes.graph import recipes_of
+from stalign_assets.settings_file import set_value
 from stalign_assets.study import open_study
+from tests.assets.conftest import run
+from tests.ui.graphql import latest_metadata
 from tests.ui.server import Server, serving
 
 if TYPE_CHECKING:
@@ -46,12 +49,15 @@ RIGHTMOST_OF_TWO = """name => {
 
 
 @pytest.fixture(scope="module")
-def server(finished_study: Path) -> Iterator[Server]:
-    """`stalign ui` on a copy of the finished study: the daemon writes into it."""
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """`stalign ui` on the demo study, with one variant of one donor made; since then, a setting was changed."""
     if not CHROMIUM:
         pytest.skip("no Chromium is installed; the pages of the UI are looked at only where there is one")
-    folder = finished_study.parent.with_name("browsed") / "study"
-    shutil.copytree(finished_study, folder)
+    folder = tmp_path_factory.mktemp("browsed") / "study"
+    donor = create_demo(folder, say=lambda _: None).cohort.donors[0]
+    report = run(folder, scopes="donor", variants="harmony", donors=donor)
+    assert report.success, report.lines()
+    set_value(folder / "study.toml", "domains", "refine_neighbors", 4)
     with serving(folder) as server:
         yield server
 
@@ -126,27 +132,30 @@ def finished_run(server: Server, after: str | None = None) -> str:
 
 
 def test_a_donors_partition_is_materialised_by_clicking(page: Page, server: Server) -> None:
-    donors = open_study(server.log.parent / "study").cohort.donors
+    donor = open_study(server.log.parent / "study").cohort.donors[0]
     address = f"{server.url}/assets/donor/harmony/domains?view=partitions"
     before = finished_run(server)
     page.goto(address)
-    page.get_by_text(f"Materialized ({len(donors)})").wait_for()
+    page.get_by_text("Materialized (1)").wait_for()
     page.get_by_role("button", name="Materialize").first.click()
     page.get_by_text("Select a partition or create one").click()
-    page.get_by_text(donors[1], exact=True).filter(visible=True).last.click()
+    page.get_by_text(donor, exact=True).filter(visible=True).last.click()
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Launch 1 run").click()
-    run = finished_run(server, after=before)
-    assert server.ask(STATUS, run=run)["runOrError"]["status"] == "SUCCESS"
-    page.goto(f"{address}&partition={donors[1]}")
-    page.get_by_text(run[:8]).first.wait_for()
-    page.get_by_text("reused", exact=True).wait_for()
-    look_at_pictures(page, "domain_map")
-
-
-def test_the_domains_show_their_map_and_projection_at_one_click(page: Page, server: Server) -> None:
-    page.goto(f"{server.url}/assets/cohort/harmony/domains?view=events")
+    made = finished_run(server, after=before)
+    assert server.ask(STATUS, run=made)["runOrError"]["status"] == "SUCCESS"
+    page.goto(f"{address}&partition={donor}")
+    page.get_by_text(made[:8]).first.wait_for()
+    assert row_of(page, "reused") == "false"
     look_at_pictures(page, "domain_map", "umap")
+    shown = latest_metadata(server.ask, "donor/harmony/domains", donor)
+    assert shown["reused"] is False and shown["seconds"] > 0
+
+
+def row_of(page: Page, label: str) -> str:
+    """What stands beside a label in the table of metadata."""
+    cell = page.get_by_role("row").filter(has=page.get_by_text(label, exact=True)).get_by_role("cell").nth(1)
+    return cell.inner_text().strip()
 
 
 def look_at_pictures(page: Page, *names: str) -> None:
