@@ -25,11 +25,16 @@ ARGUMENTS: Final = (
 )
 
 
+def need_chromium() -> None:
+    """Skip the test, saying so, where no browser is installed."""
+    if not CHROMIUM:
+        pytest.skip("no Chromium is installed; pages are looked at only where there is one")
+
+
 @contextmanager
 def browsing() -> Iterator[Browser]:
     """A headless Chromium; the test skips, saying so, where there is none."""
-    if not CHROMIUM:
-        pytest.skip("no Chromium is installed; pages are looked at only where there is one")
+    need_chromium()
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -15,6 +14,7 @@ from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.settings_file import set_value
 from stalign_assets.study import open_study
 from tests.assets.conftest import run
+from tests.ui.chromium import browsing, need_chromium
 from tests.ui.graphql import latest_metadata
 from tests.ui.server import Server, serving
 
@@ -23,17 +23,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
-)
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
 PATIENCE_MS = 120_000
 NEWEST = "{ runsOrError(limit: 1) { ... on Runs { results { runId status } } } }"
 STATUS = "query Status($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }"
@@ -51,8 +40,7 @@ RIGHTMOST_OF_TWO = """name => {
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`stalign ui` on the demo study, with one variant of one donor made; since then, a setting was changed."""
-    if not CHROMIUM:
-        pytest.skip("no Chromium is installed; the pages of the UI are looked at only where there is one")
+    need_chromium()
     folder = tmp_path_factory.mktemp("browsed") / "study"
     donor = create_demo(folder, say=lambda _: None).cohort.donors[0]
     report = run(folder, scopes="donor", variants="harmony", donors=donor)
@@ -65,18 +53,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def page(server: Server) -> Iterator[Page]:
     """A page of a fresh browser; afterwards, no script failed and nothing was asked of another machine."""
-    from playwright.sync_api import sync_playwright
-
     faults: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+    with browsing() as browser:
         page = browser.new_page(viewport={"width": 1600, "height": 1300})
         page.set_default_timeout(PATIENCE_MS)
         page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("request", lambda request: faults.append(request.url) if is_foreign(request.url, server) else None)
         yield page
-        browser.close()
     assert faults == []
 
 
