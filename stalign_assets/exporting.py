@@ -86,16 +86,25 @@ def export_cohort(
 
 
 class CohortSource:
-    """Sections of a variant's results, read one at a time."""
+    """Sections of a variant's results, read one at a time: the domains in force, and what they were made from.
+
+    A donor's samples may have been read anew since, with a section more or less; then the domains are still told with
+    the samples that they are of.
+
+    Raises
+    ------
+    ArtifactError
+        If the variant was not run.
+    """
 
     def __init__(self, study: Study, variant: str) -> None:
         self.study, self.variant = study, variant
-        self.domains = self._stored(f"cohort/{variant}/domains")
-        self.embeddings = self._stored(f"cohort/{variant}/spot_embeddings")
-        self.features = self._stored(f"cohort/{variant}/corrected_features")
+        self.domains = self._in_force(f"cohort/{variant}/domains")
+        self.embeddings = self._made_from(f"cohort/{variant}/spot_embeddings")
+        self.features = self._made_from(f"cohort/{variant}/corrected_features")
         self.table = self.domains.table("domains.parquet")
         self.donors = tuple(self.domains.manifest.donors)
-        self.raw = {donor: self._stored(RAW, donor) for donor in self.donors}
+        self.raw = {donor: self._made_from(RAW, donor) for donor in self.donors}
         self.samples = [(donor, sample) for donor in self.donors for sample in samples_of(self.raw[donor])]
 
     @property
@@ -176,11 +185,24 @@ class CohortSource:
         picture = None if found is None else small_picture(found)
         return ({}, {}) if picture is None else ({picture[0]: picture[1]}, {picture[0]: picture[2]})
 
-    def _stored(self, asset: str, partition: str = UNPARTITIONED) -> Artifact:
-        found = self.study.store.current(asset, partition)
+    def _in_force(self, asset: str) -> Artifact:
+        found = self.study.store.current(asset, UNPARTITIONED)
         if found is None:
             raise ArtifactError(asset, "was not made", remedy="make it with 'stalign run STUDY'")
         return found
+
+    def _made_from(self, asset: str, partition: str = UNPARTITIONED) -> Artifact:
+        """The artifact that the domains in force were made from."""
+        for record in self.domains.manifest.inputs:
+            if (record.asset, record.partition) == (asset, partition):
+                found = self.study.store.find(asset, partition, record.input_key)
+                if found is not None:
+                    return found
+        raise ArtifactError(
+            f"{asset} {partition}",
+            f"from which {self.domains.manifest.asset} was made is not in the store any more",
+            remedy="make it again with 'stalign run STUDY'",
+        )
 
 
 def _write(name: str, source: CohortSource, folder: Path, told: Progress) -> Exported:

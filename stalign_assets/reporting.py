@@ -55,8 +55,8 @@ class Console(Protocol):
     def title(self, text: str) -> None:
         """A donor, the cohort or the tables begin."""
 
-    def step_started(self, asset: str, partition: str) -> None:
-        """A step begins."""
+    def step_started(self, asset: str, partition: str, earlier_seconds: float = 0.0) -> None:
+        """A step begins, which took so long the last time; 0 where that is not known."""
 
     def step_progress(self, what: str, done: int, total: int) -> None:
         """A step has done `done` of `total` units."""
@@ -75,7 +75,7 @@ class Silent:
     """A console that shows nothing."""
 
     def title(self, text: str) -> None: ...
-    def step_started(self, asset: str, partition: str) -> None: ...
+    def step_started(self, asset: str, partition: str, earlier_seconds: float = 0.0) -> None: ...
     def step_progress(self, what: str, done: int, total: int) -> None: ...
     def step_said(self, line: str) -> None: ...
     def step_done(self, end: StepEnd) -> None: ...
@@ -157,7 +157,7 @@ def progress_in(line: str) -> tuple[str, int, int] | None:
     return None if found is None else (found[1], int(found[2]), int(found[3]))
 
 
-def watch(asset: str, partition: str, log: Callable[[str], None]) -> Watcher:
-    """Begin to report a step."""
-    _console.step_started(asset, partition)
+def watch(asset: str, partition: str, log: Callable[[str], None], earlier_seconds: float = 0.0) -> Watcher:
+    """Begin to report a step, which took so long the last time."""
+    _console.step_started(asset, partition, earlier_seconds)
     return Watcher(log, time.monotonic())

@@ -28,9 +28,9 @@ class PipeConsole:
         """Send a heading."""
         self._send(("title", (text,)))
 
-    def step_started(self, asset: str, partition: str) -> None:
+    def step_started(self, asset: str, partition: str, earlier_seconds: float = 0.0) -> None:
         """Send that a step begins."""
-        self._send(("step_started", (asset, partition)))
+        self._send(("step_started", (asset, partition, earlier_seconds)))
 
     def step_progress(self, what: str, done: int, total: int) -> None:
         """Send how far a step is, unless that was sent a moment ago."""

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console as RichConsole
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -20,6 +21,9 @@ from stalign_assets.cli.plain_progress import EVERY_SECONDS, PlainProgress
 from stalign_assets.cli.spans import left_words, span
 from stalign_assets.reporting import WARNING, StepEnd
 from stalign_core.store.store import UNPARTITIONED
+
+_A_MOMENT = 2.0
+"""Seconds."""
 
 
 class _Times(ProgressColumn):
@@ -75,23 +79,26 @@ class StepConsole:
     def title(self, text: str) -> None:
         """Print a heading."""
         self._at_rest()
-        self._print(f"[bold]{text}[/bold]")
+        self._print(f"[bold]{escape(text)}[/bold]")
 
     def working(self, what: str) -> None:
         """Show what is at work, where it takes its time, until something is told of it or of a step."""
-        self._progress.reset(self._task, description=what, visible=True, total=None)
+        self._show_uncounted(what)
         if self._plain:
             self._plain.wait_for(what)
 
-    def step_started(self, asset: str, partition: str) -> None:
-        """Show the step at work."""
-        self._progress.reset(self._task, description=_place(asset, partition), visible=True, total=None)
+    def step_started(self, asset: str, partition: str, earlier_seconds: float = 0.0) -> None:
+        """Show the step at work, and how long it took the last time where that was longer than a moment."""
+        place = _place(asset, partition)
+        if earlier_seconds >= _A_MOMENT:
+            place += f" (took {span(earlier_seconds)} last time)"
+        self._show_uncounted(place)
         if self._plain:
-            self._plain.begin(_place(asset, partition))
+            self._plain.begin(place)
 
     def step_progress(self, what: str, done: int, total: int) -> None:
         """Move the step's bar."""
-        self._progress.update(self._task, description=what, completed=done, total=total, visible=True)
+        self._progress.update(self._task, description=escape(what), completed=done, total=total, visible=True)
         if self._plain:
             self._plain.count(what, done, total)
 
@@ -103,7 +110,7 @@ class StepConsole:
     def step_done(self, end: StepEnd) -> None:
         """Print the finished step."""
         self._at_rest()
-        place = _place(end.asset, end.partition)
+        place = escape(_place(end.asset, end.partition))
         if end.reused:
             self._print(f"  [green]✓[/green] {place}: reused")
             return
@@ -113,7 +120,12 @@ class StepConsole:
     def fault(self, line: str) -> None:
         """Print a failed step's line."""
         self._at_rest()
-        self._progress.print(f"  [red]✗[/red] {line}")
+        self._progress.print(f"  [red]✗[/red] {escape(line)}")
+
+    def _show_uncounted(self, what: str) -> None:
+        # A task that has counted cannot be told to count no more, so that another takes its place.
+        self._progress.remove_task(self._task)
+        self._task = self._progress.add_task(escape(what), total=None)
 
     def _at_rest(self) -> None:
         self._progress.update(self._task, visible=False)

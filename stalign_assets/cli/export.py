@@ -12,7 +12,7 @@ from stalign_assets.cli.options import json_option, quiet_option
 
 @click.command("export")
 @click.argument("study", type=click.Path(path_type=Path))
-@click.option("--variant", default="harmony", show_default=True, help="Whose domains and embeddings.")
+@click.option("--variant", default="", help="Whose results. Default: Harmony's, else the first that corrects.")
 @click.option("--formats", default="h5ad,loupe,qupath,parquet", show_default=True, help="These, or spatialdata.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder. Default: STUDY/exports/VARIANT.")
 @quiet_option
@@ -25,9 +25,11 @@ def command(study: Path, variant: str, formats: str, out: Path | None, quiet: bo
     with StepConsole(quiet=quiet) as console:
         console.working("loading")
         from stalign_assets.exporting import export_cohort
+        from stalign_assets.reports.content import reported_variant
         from stalign_assets.study import open_study
 
-        done = export_cohort(open_study(study), variant, chosen, out, console.step_progress)
+        opened = open_study(study)
+        done = export_cohort(opened, variant or reported_variant(opened.settings), chosen, out, console.step_progress)
     if as_json:
         table = [
             {"format": each.format, "files": [str(path) for path in each.files], "spots": each.spots} for each in done

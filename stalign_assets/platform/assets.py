@@ -15,6 +15,7 @@ from stalign_assets.platform.partitions import partitions_of
 from stalign_assets.platform.resources import StudyResource
 from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.recipes.recipe import Recipe
+from stalign_assets.study import Study
 from stalign_assets.threads import limit_threads
 from stalign_core.errors import StalignError, StudyError
 from stalign_core.settings import ExecutionSettings
@@ -57,6 +58,15 @@ def failing_in_one_line() -> Iterator[None]:
         raise dg.Failure(description=error.line, metadata={"error": error.line}, allow_retries=False) from None
 
 
+def _earlier_seconds(study: Study, asset: str, partition: str) -> float:
+    """What the artifact in force took; 0 where there is none that can be read."""
+    try:
+        current = study.store.current(asset, partition)
+    except StalignError:
+        return 0.0
+    return 0.0 if current is None else current.manifest.seconds
+
+
 def _materialise(
     context: dg.AssetExecutionContext,
     resource: StudyResource,
@@ -68,7 +78,7 @@ def _materialise(
     recipes = recipes_of(study.settings)
     if asset not in recipes:
         raise StudyError(asset, "is not an asset of the study's settings any more", remedy="reload the definitions")
-    watcher = reporting.watch(asset, partition, context.log.info)
+    watcher = reporting.watch(asset, partition, context.log.info, _earlier_seconds(study, asset, partition))
     limit_threads(study.settings.execution.threads)
     step = Step(study, recipes, recipes[asset], partition, context.run_id, watcher.progress, watcher.say)
     with using_store(study, watcher.say):

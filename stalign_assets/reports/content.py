@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from stalign_assets.exporting import CohortSource
+from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.reports.umaps import ProjectedSpots, project_spots
+from stalign_assets.wanted import reason_left_out
 from stalign_core import keys
-from stalign_core.errors import SettingsError
+from stalign_core.errors import SettingsError, StalignError
 from stalign_core.files import replace_file
 from stalign_core.reports import picture
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from stalign_assets.study import Study
+    from stalign_core.cohort import Sample
     from stalign_core.plots.tissue_map import TissuePanel
     from stalign_core.settings import Settings
 
@@ -57,6 +61,7 @@ class ReportContent:
         self.table = self.source.table.assign(domain=self.source.table[keys.DOMAIN].astype(str))
         self.colors = domain_colors(self.table["domain"].unique())
         self.conditions = {sample.sample: sample.condition for sample in study.cohort.samples}
+        self.absent = dict(self._absent())
 
     @property
     def donors(self) -> tuple[str, ...]:
@@ -77,6 +82,17 @@ class ReportContent:
         """UMAPs before and after correction, of the same spots."""
         return project_spots(self.source)
 
+    def lacks_its_picture(self, sample: str) -> bool:
+        """Whether a sample was read with an image that cannot be shown now."""
+        donor = next(of for of, each in self.source.samples if each == sample)
+        had = self.source.raw[donor].manifest.summary["samples"][sample]["image"] != "none"
+        return had and self.panels[sample].picture is None
+
+    @property
+    def images_there(self) -> list[str]:
+        """Samples whose image lies where the sheet says."""
+        return [each.sample for each in self.study.cohort.samples if _has_image(each)]
+
     def csv(self, name: str) -> str:
         """The file beside the page that holds a whole table."""
         return f"{name}_cohort_{self.variant}.csv"
@@ -91,6 +107,16 @@ class ReportContent:
         for path, payload in ((folder / f"{name}.png", png), (folder / f"{name}.svg", to_svg(figure))):
             replace_file(path, payload)
         return picture(png, name.replace("_", " "))
+
+    def _absent(self) -> Iterator[tuple[str, str]]:
+        """Donors of the sheet that the cohort lacks now, and why."""
+        recipes = recipes_of(self.study.settings)
+        for donor in self.study.cohort.donors:
+            reason = reason_left_out(self.study, recipes, donor)
+            if reason is not None:
+                yield donor, f"is left out: {reason}"
+            elif donor not in self.donors:
+                yield donor, "is not in this cohort yet"
 
     def _panels(self) -> list[tuple[str, TissuePanel]]:
         from stalign_core.plots.tissue_map import TissuePanel
@@ -112,3 +138,13 @@ class ReportContent:
             )
             panels.append((sample, panel))
         return panels
+
+
+def _has_image(sample: Sample) -> bool:
+    from stalign_core.readers.pictures import image_file
+
+    try:
+        path = image_file(sample)
+    except StalignError:
+        return False
+    return path is not None and path.exists()

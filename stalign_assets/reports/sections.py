@@ -83,12 +83,8 @@ def samples(content: ReportContent, donor: str) -> Section:
         )
         for line in summary["warnings"]:
             warnings.setdefault(line, []).append(sample)
-    left_out = [
-        f"Donor {name} is left out: {reason}"
-        for name, reason in content.source.domains.manifest.donors_left_out.items()
-        if not donor
-    ]
-    lines = [*left_out, *(f"{', '.join(of)}: {line}" for line, of in warnings.items())]
+    absent = [] if donor else [f"Donor {name} {reason}." for name, reason in content.absent.items()]
+    lines = [*absent, *(f"{', '.join(of)}: {line}" for line, of in warnings.items())]
     return Section("Samples", html_table(pd.DataFrame(rows)) + words(lines, "warning"))
 
 
@@ -98,7 +94,11 @@ def maps(content: ReportContent, donor: str) -> Section:
 
     panels = [content.panels[sample] for _, sample in content.samples_of(donor)]
     figure = tissue_maps(panels, content.colors)
-    return Section("Domains on the tissue", content.figure(_named("domain_maps", donor), figure))
+    unseen = [sample for _, sample in content.samples_of(donor) if content.lacks_its_picture(sample)]
+    told = words(
+        [f"{', '.join(unseen)}: the image cannot be read now, so spots lie on white."] if unseen else [], "warning"
+    )
+    return Section("Domains on the tissue", told + content.figure(_named("domain_maps", donor), figure))
 
 
 def composition(content: ReportContent, donor: str) -> Section:
@@ -131,15 +131,17 @@ def umaps(content: ReportContent) -> Section:
     return Section("Before and after correction", "".join(bodies))
 
 
-def umaps_of_donor(content: ReportContent, donor: str) -> Section:
-    """Where the donor's spots lie among those of all others."""
+def umaps_of_donor(content: ReportContent, donor: str) -> list[Section]:
+    """Where the donor's spots lie among those of all others, if there are others."""
     from stalign_core.plots.projection import projection_grid
 
+    if len(content.donors) == 1:
+        return []
     drawn = content.projections
     domains = np.where(drawn.donor == donor, drawn.domain, _OTHERS)
     colors = {"domain": {**content.colors, _OTHERS: _OTHERS_COLOR}}
     figure = projection_grid(drawn.expression, {"domain": domains}, colors)
-    return Section("Among the other donors", content.figure(_named("umaps", donor), figure))
+    return [Section("Among the other donors", content.figure(_named("umaps", donor), figure))]
 
 
 def markers(content: ReportContent) -> list[Section]:

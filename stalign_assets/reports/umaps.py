@@ -36,7 +36,7 @@ class ProjectedSpots:
     expression
         By title: before correction, after it, and the embedding that both modalities were trained to.
     morphology
-        By title: before and after; empty where no spot of those drawn has an image.
+        By title: before and after, of those spots that have an image; empty where none has.
     """
 
     donor: Array
@@ -64,18 +64,24 @@ def project_spots(source: CohortSource, max_spots: int = MAX_SPOTS) -> Projected
     if method != "uncorrected":
         expression[f"expression after {method}"] = picked.gather(source.features, _EXPRESSION)
     expression["AESTETIK embedding"] = picked.gather(source.embeddings, "")
-    if picked.gather(source.features, _OBSERVED).all():
+    observed = picked.gather(source.features, _OBSERVED).astype(bool)
+    if observed.any():
         if before is not None:
-            morphology["morphology before"] = picked.gather(before, _MORPHOLOGY)
+            morphology["morphology before"] = picked.gather(before, _MORPHOLOGY)[observed]
         if method != "uncorrected":
-            morphology["morphology after harmony"] = picked.gather(source.features, _MORPHOLOGY)
+            morphology["morphology after harmony"] = picked.gather(source.features, _MORPHOLOGY)[observed]
     return ProjectedSpots(
         donor=picked.donor,
         sample=picked.sample,
         domain=picked.domain,
         expression={title: project(space, seed) for title, space in expression.items()},
-        morphology={title: project(space, seed) for title, space in morphology.items()},
+        morphology={title: _of_rows(project(space, seed), observed) for title, space in morphology.items()},
     )
+
+
+def _of_rows(projection: Projection, chosen: Array) -> Projection:
+    """A projection of the chosen spots as one of all spots, which draws these alone."""
+    return Projection(np.flatnonzero(chosen)[projection.rows], projection.coordinates)
 
 
 class _Picked:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from stalign_assets.planning import Freshness
 from stalign_assets.reports import sections
 from stalign_assets.reports.about import made_from, settings_told
-from stalign_assets.reports.content import ReportContent, reported_variant
+from stalign_assets.reports.content import FIGURES_FOLDER, ReportContent, reported_variant
 from stalign_assets.results.tables import key_of_tables
 from stalign_assets.study import COHORT_PAGE
 from stalign_core.errors import ArtifactError
@@ -79,8 +79,7 @@ def write_reports(study: Study, variant: str = "", progress: Progress = silent) 
     for done, (donor, path) in enumerate(pages.items()):
         progress(f"drawing {path.name}", done, len(pages) + 1)
         replace_file(path, _page_of_donor(content, donor, key))
-    for path in set(study.reports.glob(donor_page("*"))) - set(pages.values()):
-        path.unlink(missing_ok=True)  # of a donor that has left the cohort
+    _forget_donors_that_left(study, set(pages.values()))
     # Last, so that its key stands for all of them.
     progress(f"drawing {COHORT_PAGE}", len(pages), len(pages) + 1)
     cohort = study.reports / COHORT_PAGE
@@ -124,9 +123,25 @@ def update_reports(study: Study, recipes: Mapping[str, Recipe], progress: Progre
     key = _key(content)
     pages = {donor: study.reports / donor_page(donor) for donor in content.donors}
     cohort = study.reports / COHORT_PAGE
-    if all(key_of_page(path) == key for path in (cohort, *pages.values())):
+    if all(key_of_page(path) == key for path in (cohort, *pages.values())) and _have_figures(content):
         return Pages(variant, key, cohort, pages, reused=True)
     return write_reports(study, variant, progress)
+
+
+def _have_figures(content: ReportContent) -> bool:
+    """Whether the maps that every page has lie beside the pages."""
+    folder = content.study.reports / FIGURES_FOLDER
+    names = ["domain_maps", *(f"domain_maps_{donor}" for donor in content.donors)]
+    return all((folder / f"{name}.{kind}").is_file() for name in names for kind in ("png", "svg"))
+
+
+def _forget_donors_that_left(study: Study, pages: set[Path]) -> None:
+    """Remove pages and figures of donors that the cohort does not hold any more."""
+    for path in set(study.reports.glob(donor_page("*"))) - pages:
+        donor = path.stem.removeprefix("donor_")
+        for figure in (study.reports / FIGURES_FOLDER).glob(f"*_{donor}.*"):
+            figure.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 def donor_page(donor: str) -> str:
@@ -145,6 +160,8 @@ def _key(content: ReportContent) -> str:
         key_of_tables(study.metrics_path),
         settings.to_numpy().tolist(),
         sorted(content.conditions.items()),
+        sorted(content.absent.items()),
+        content.images_there,
     ]
     return digest(told)
 
@@ -169,7 +186,7 @@ def _page_of_donor(content: ReportContent, donor: str, key: str) -> str:
         sections.samples(content, donor),
         sections.maps(content, donor),
         sections.composition(content, donor),
-        sections.umaps_of_donor(content, donor),
+        *sections.umaps_of_donor(content, donor),
         *sections.programs_of_donor(content, donor),
         *sections.metrics_of_donor(content, donor),
         made_from(content),

@@ -44,7 +44,7 @@ class Recorder(Silent):
     started: list[str] = field(default_factory=list)
     progress: list[tuple[str, int, int]] = field(default_factory=list)
 
-    def step_started(self, asset: str, partition: str) -> None:
+    def step_started(self, asset: str, partition: str, earlier_seconds: float = 0.0) -> None:
         """Keep the beginning of a step."""
         self.started.append(asset)
 

@@ -150,3 +150,35 @@ def test_json_stands_alone_on_stdout_and_progress_on_stderr(study: Path) -> None
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["computed"] > 0
     assert "  … cohort/harmony/aestetik_model" in done.stderr.splitlines()
+
+
+def test_square_brackets_are_told_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "misses a package; pip install 'stalign[downstream]', see [/tmp/x] or lower [input]"
+    with StepConsole() as console:
+        console.title("donor [P01]")
+        console.step_started("raw_samples", "[P01]")
+        console.step_done(StepEnd("raw_samples", "[/P01]", reused=True, seconds=0.0, peak_memory_mb=0.0))
+        console.fault(line)
+    told = capsys.readouterr().err
+    assert all(each in told for each in (line, "donor [P01]", "raw_samples of [P01]", "raw_samples of [/P01]"))
+
+
+def test_a_step_is_foreseen_by_what_it_took_the_last_time(capsys: pytest.CaptureFixture[str]) -> None:
+    with StepConsole() as console:
+        console.step_started("cohort/harmony/corrected_features", "", 40.0)
+        console.step_started("gene_panel", "", 0.4)
+    told = capsys.readouterr().err
+    assert "cohort/harmony/corrected_features (took 40 s last time)" in told
+    assert "gene_panel\n" in told
+
+
+def test_on_a_terminal_a_step_that_counts_nothing_shows_no_count_of_the_one_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    console = StepConsole()
+    console.step_started("counted", "")
+    console.step_progress("counted", 5, 3000)
+    console.step_started("uncounted", "")
+    (task,) = console._progress.tasks
+    assert (task.description, task.total, task.completed) == ("uncounted", None, 0)

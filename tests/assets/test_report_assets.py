@@ -14,8 +14,10 @@ import dagster as dg
 import pytest
 from PIL import Image
 
+from stalign_assets.exporting import export_cohort
 from stalign_assets.platform.build import build_definitions
 from stalign_assets.platform.resources import StudyResource
+from stalign_assets.reports.writing import write_reports
 from stalign_assets.runs import open_instance
 from stalign_assets.study import open_study
 from tests.assets.conftest import run
@@ -93,6 +95,7 @@ def test_a_retired_donor_has_no_page_any_more(study: Path) -> None:
     assert run(study).success
     assert sorted(path.name for path in (study / "reports").glob("*.html")) == ["cohort.html", "donor_P01.html"]
     assert "P02_S1" not in (study / "reports" / "cohort.html").read_text()
+    assert not list((study / "reports" / "figures").glob("*_P02.*"))
 
 
 def test_a_donors_report_is_made_by_a_click(study: Path, history: dg.DagsterInstance) -> None:
@@ -133,3 +136,65 @@ def test_the_atlas_is_exported_by_a_click(study: Path, history: dg.DagsterInstan
     assert [Path(path).name for path in atlas["files"]["loupe"]] == ["P01_S1.csv", "P02_S1.csv"]
     wrong = {"ops": {"atlas": {"config": {"formats": ["xlsx"]}}}}
     assert not clicked(study, history, "atlas", run_config=wrong).success
+
+
+def test_between_a_new_section_and_the_next_integration_results_are_told_of_the_samples_they_are_of(
+    study: Path, tiny_data: Path, history: dg.DagsterInstance
+) -> None:
+    """By day a donor's samples are read as they come; the cohort follows by night."""
+    header, *rows = (study / "samples.csv").read_text().splitlines()
+    third = (tiny_data / "samples.csv").read_text().splitlines()[3].split(",")
+    fields = [str(tiny_data / cell) if position in (2, 3, 4) and cell else cell for position, cell in enumerate(third)]
+    fields[1] = "P01"
+    (study / "samples.csv").write_text("\n".join([header, *rows, ",".join(fields)]) + "\n")
+    assert clicked(study, history, "raw_samples", partition_key="P01").success
+    opened = open_study(study)
+    assert len(opened.store.current("raw_samples", "P01").manifest.summary["samples"]) == 2
+    table = opened.store.current("cohort/harmony/domains", "_all").table("domains.parquet")
+    (done,) = export_cohort(opened, "harmony", ("h5ad",))
+    assert anndata.read_h5ad(done.files[0]).n_obs == len(table)
+    assert clicked(study, history, "donor_report", partition_key="P01").success
+    assert fields[0] not in (study / "reports" / "donor_P01.html").read_text()
+
+
+def test_donors_that_the_cohort_lacks_now_are_named_with_the_reason(study: Path, tiny_data: Path) -> None:
+    sheet = study / "samples.csv"
+    lines = sheet.read_text().splitlines()
+    raw = open_study(study).store.current("raw_samples", "P01")
+    few = raw.anndata("P01_S1.counts.h5ad")[:20].copy()
+    few.obsm["spatial"] = raw.table("P01_S1.spots.parquet")[["x", "y"]].to_numpy()[:20]
+    few.write_h5ad(study / "few.h5ad")
+    (number, donor, *rest) = (tiny_data / "samples.csv").read_text().splitlines()[3].split(",")
+    newcomer = ",".join([number, donor, *(str(tiny_data / cell) for cell in rest[:3]), *rest[3:]])
+    sheet.write_text("\n".join([*lines, newcomer, "P09_S1,P09,few.h5ad,,,"]) + "\n")
+    assert not run(study, donors="P09", scopes="donor").success, "nothing is left of what was asked for"
+    write_reports(open_study(study))
+    page = (study / "reports" / "cohort.html").read_text()
+    assert re.search(r"Donor P09 is left out: [^<]*20 spots", page)
+    assert f"Donor {donor} is not in this cohort yet." in page
+    assert "P09 is left out" not in (study / "reports" / "donor_P01.html").read_text()
+
+
+def test_a_sample_whose_image_is_gone_lies_on_white_and_the_page_says_so(study: Path) -> None:
+    opened = open_study(study)
+    sample = opened.cohort.samples[0]
+    pictures = sorted(sample.path.glob("spatial/*.png"))
+    moved = [(path, path.with_suffix(".away")) for path in (*pictures, sample.image) if path is not None]
+    for path, away in moved:
+        path.rename(away)
+    try:
+        write_reports(opened)
+        told = f"{sample.sample}: the image cannot be read now"
+        assert told in (study / "reports" / "cohort.html").read_text()
+    finally:
+        for path, away in moved:
+            away.rename(path)
+    assert run(study).success
+    assert told not in (study / "reports" / "cohort.html").read_text(), "it is drawn anew once the image is back"
+
+
+def test_figures_that_were_deleted_come_back(study: Path) -> None:
+    figure = study / "reports" / "figures" / "domain_maps_P01.svg"
+    figure.unlink()
+    assert run(study).success
+    assert figure.is_file()
