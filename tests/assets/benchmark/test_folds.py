@@ -102,7 +102,9 @@ def test_folds_at_once_give_the_numbers_of_folds_one_by_one(tmp_path: Path) -> N
         assert len(workers) == 2 and str(os.getpid()) not in workers
         assert {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits()}["gpu"] == 1
     trials = [a.manifest for a in open_study(parallel.folder).store.artifacts() if a.manifest.asset.endswith("trials")]
-    assert len(trials) == len({manifest.input_key for manifest in trials})
+    searches = [open_study(parallel.folder).store.current("benchmark/search", f"multi_donor_{n}") for n in (1, 2)]
+    computed = [each.manifest.summary["n_trials_computed"] for each in searches if each is not None]
+    assert len(computed) == 2 and sum(computed) == len(trials), "none was computed by both"
 
 
 @pytest.fixture
