@@ -11,6 +11,7 @@ import click
 from stalign_assets.cli.options import json_option, quiet_option
 
 if TYPE_CHECKING:
+    from stalign_assets.cli.console import StepConsole
     from stalign_assets.study import Study
 
 
@@ -38,10 +39,7 @@ def command(
         console.working("looking at the samples")
         from stalign_assets.new_study import create_study
 
-        sheet = samples or _sheet_of(dataset, folder)
-        if samples is None:
-            console.step_said(f"sample sheet: {sheet}")
-        created = create_study(study, sheet)
+        created = create_study(study, samples) if samples is not None else _of_dataset(study, dataset, folder, console)
     cohort = created.cohort
     if as_json:
         click.echo(json.dumps(_summary(created), indent=1))
@@ -66,10 +64,24 @@ def _summary(study: Study) -> dict[str, Any]:
     }
 
 
-def _sheet_of(dataset: str | None, folder: Path | None) -> Path:
-    """The sheet of a data set, written into the folder that holds it."""
-    from stalign_core.datasets import write_sheet
+def _of_dataset(study: Path, dataset: str | None, folder: Path | None, console: StepConsole) -> Study:
+    """A study of a data set, by a sheet in the folder that holds it; no study leaves no new sheet there."""
+    from stalign_assets.new_study import create_study
+    from stalign_core.datasets import without_labels, write_sheet
+    from stalign_core.datasets.sheet import SHEET
 
     if dataset is None or folder is None:
         raise click.UsageError("Missing option '--samples', or '--dataset' with '--folder'.")
-    return write_sheet(dataset, folder)
+    had_sheet = (folder / SHEET).exists()
+    sheet = write_sheet(dataset, folder)
+    console.step_said(f"sample sheet: {sheet}")
+    try:
+        created = create_study(study, sheet)
+    except BaseException:
+        if not had_sheet:
+            sheet.unlink(missing_ok=True)
+        raise
+    bare = without_labels(dataset, sheet)
+    if bare:
+        console.step_said(f"warning: {bare}")
+    return created

@@ -2,6 +2,6 @@
 
 from stalign_core.datasets.files import RemoteFile
 from stalign_core.datasets.records import DATASETS, Dataset, Section
-from stalign_core.datasets.sheet import write_sheet
+from stalign_core.datasets.sheet import without_labels, write_sheet
 
-__all__ = ["DATASETS", "Dataset", "RemoteFile", "Section", "write_sheet"]
+__all__ = ["DATASETS", "Dataset", "RemoteFile", "Section", "without_labels", "write_sheet"]

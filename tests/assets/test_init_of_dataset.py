@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from stalign_assets.cli.main import cli
 from stalign_core.cohort import read_sample_sheet
-from stalign_core.errors import InputDataError
+from stalign_core.errors import InputDataError, StudyError
 
 
 def test_a_study_is_made_of_a_downloaded_data_set_by_one_command(tmp_path: Path) -> None:
@@ -24,6 +24,23 @@ def test_a_study_is_made_of_a_downloaded_data_set_by_one_command(tmp_path: Path)
     assert [sample.path.resolve() for sample in cohort.samples] == [
         downloads.resolve() / f"LC{number}.h5ad" for number in (1, 2, 3, 5)
     ]
+
+
+def test_what_fails_leaves_no_sheet_and_a_second_study_of_the_folder_is_made(tmp_path: Path) -> None:
+    downloads = tmp_path / "downloads"
+    downloads.mkdir()
+    for name in ("LC1", "LC2", "LC3", "LC5"):
+        (downloads / f"{name}.h5ad").touch()
+    options = ["--dataset", "usz_lung", "--folder", str(downloads)]
+    (tmp_path / "file").touch()
+    failed = CliRunner().invoke(cli, ["init", str(tmp_path / "file"), *options], standalone_mode=False)
+    assert isinstance(failed.exception, StudyError) and not (downloads / "samples.csv").exists()
+    for name in ("one", "two"):
+        said = CliRunner().invoke(cli, ["init", str(tmp_path / name), "--quiet", *options], standalone_mode=False)
+        assert said.exception is None and (tmp_path / name / "study.toml").is_file()
+        assert " ".join(said.output.split()) == (
+            "warning: no labels for LC1, LC2, LC3, LC5: 'stalign benchmark' needs labels"
+        )
 
 
 def test_an_unknown_data_set_and_a_folder_that_is_none_are_said(tmp_path: Path) -> None:

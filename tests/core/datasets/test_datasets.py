@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from stalign_core.cohort import Sample, read_sample_sheet
-from stalign_core.datasets import DATASETS, RemoteFile, write_sheet
+from stalign_core.datasets import DATASETS, RemoteFile, without_labels, write_sheet
 from stalign_core.datasets.files import libd_files
 from stalign_core.errors import InputDataError
 from stalign_core.readers import read_sample
@@ -41,13 +41,35 @@ def test_a_downloaded_folder_becomes_a_sheet_that_is_read(tmp_path: Path) -> Non
     assert [sample.annotation is not None for sample in cohort.samples] == [False, False, True, False]
 
 
+def test_labels_beside_a_section_or_in_its_folder_are_found_and_missing_ones_are_named(tmp_path: Path) -> None:
+    for number in range(4):
+        (tmp_path / str(151673 + number) / "spatial").mkdir(parents=True)
+    for each in DATASETS["libd"].sections[:8]:
+        (tmp_path / f"{each.sample}.h5ad").touch()
+        (tmp_path / f"{each.sample}_annotation.csv").touch()
+    (tmp_path / "151673" / "annotation.csv").touch()
+    (tmp_path / "151674_annotation.csv").touch()
+    sheet = write_sheet("libd", tmp_path)
+    found = pd.read_csv(sheet, dtype=str).set_index("sample")["annotation"]
+    assert found["151673"] == "151673/annotation.csv" and found["151674"] == "151674_annotation.csv"
+    said = without_labels("libd", sheet)
+    assert said.startswith("no labels for 151675, 151676: ") and "HumanPilot/master/10X/barcode_level_layer_map" in said
+    for name in ("151675", "151676"):
+        (tmp_path / name / "annotation.csv").touch()
+    sheet.unlink()
+    assert without_labels("libd", write_sheet("libd", tmp_path)) == ""
+
+
 def test_a_missing_section_and_an_existing_sheet_are_said_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputDataError, match=r"holds no section LC1.*LC1.h5ad.*zenodo"):
         write_sheet("usz_lung", tmp_path)
     assert not list(tmp_path.iterdir())
-    (tmp_path / "samples.csv").touch()
-    with pytest.raises(InputDataError, match="exists already"):
+    for number in (1, 2, 3, 5):
+        (tmp_path / f"LC{number}.h5ad").touch()
+    (tmp_path / "samples.csv").write_text("sample,donor,path\n")
+    with pytest.raises(InputDataError, match=r"samples.csv: exists already, with other content.*--samples"):
         write_sheet("usz_lung", tmp_path)
+    assert (tmp_path / "samples.csv").read_text() == "sample,donor,path\n", "another's sheet stays"
     with pytest.raises(InputDataError, match="one of libd, usz_lung, tumor_profiler"):
         write_sheet("other", tmp_path)
 
