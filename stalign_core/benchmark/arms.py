@@ -17,6 +17,9 @@ PCA: Final = "pca"
 REFERENCE_METHODS: Final[tuple[CorrectionMethod, ...]] = ("harmony", "scanorama", "uncorrected", "scvi")
 """The published preset follows the first of these that is benchmarked."""
 
+REFERENCE_REFINES: Final = True
+"""Whether the published preset takes the majority vote over neighbours: the published program does by default."""
+
 _MODEL_PARAMETERS: Final = ("morphology_weight", "window")
 _METHOD_OF: Final = {name: method for method in ("scvi", "harmony", "scanorama") for name in TABLE_1[method]}
 
@@ -134,6 +137,8 @@ def default_parameters(arm: Arm, settings: Settings) -> dict[str, Any]:
 
 def default_refinement(arm: Arm, settings: Settings) -> bool:
     """Whether the arm's domains are refined where nothing is tuned; correction alone never is."""
+    if arm.model == "reference":
+        return REFERENCE_REFINES
     return arm.model != "alone" and settings.domains.refine
 
 
@@ -149,9 +154,9 @@ def candidates(arm: Arm, settings: Settings) -> list[dict[str, Any]]:
 
 
 def refinements(arm: Arm, settings: Settings) -> tuple[bool, ...]:
-    """Whether to refine: both are tried where the grid says so."""
-    if arm.model == "alone":
-        return (False,)
+    """Whether to refine: both are tried where the grid says so, and nothing of the published preset."""
+    if arm.model in ("alone", "reference"):
+        return (default_refinement(arm, settings),)
     return tuple(grid_of("aestetik", settings.benchmark)["refine"])
 
 

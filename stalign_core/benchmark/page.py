@@ -70,6 +70,7 @@ def page(
     tables: Mapping[str, pd.DataFrame],
     pictures: Mapping[str, bytes],
     *,
+    titles: Mapping[str, str],
     notes: Sequence[str],
     missing: Mapping[str, str],
     clusterer: str,
@@ -85,6 +86,8 @@ def page(
         ``summary``, ``differences``, ``chosen``, ``splits``.
     pictures
         PNG bytes by name; ``figure_2`` stands for the paper's Figure 2.
+    titles
+        What each picture is called.
     notes
         What the donors did not allow.
     missing
@@ -112,8 +115,8 @@ def page(
         parts += [f"<h3>Clusterer: {escape(name)}</h3>", _html(gains_table(tables["differences"], name))]
     for name, picture in sorted(pictures.items(), key=lambda item: _figure_order(item[0])):
         encoded = base64.b64encode(picture).decode()
-        title = name.replace("_", " ").capitalize()
-        parts += [f"<h2>{escape(title)}</h2>", f'<img alt="{escape(title)}" src="data:image/png;base64,{encoded}">']
+        title = escape(titles[name])
+        parts += [f"<h2>{title}</h2>", f'<img alt="{title}" src="data:image/png;base64,{encoded}">']
     parts += ["<h2>Not drawn</h2>", _list([f"{name}: {reason}" for name, reason in missing.items()])] if missing else []
     parts += ["<h2>Chosen settings</h2>", _html(tables["chosen"]), "<h2>Folds</h2>", _html(tables["splits"])]
     parts += ["<h2>Settings</h2>", _list([f"{name} = {value}" for name, value in settings.items()])]

@@ -19,9 +19,13 @@ TRIAL_COLUMNS: Final = (
     *("trial", "task", "fold", "role", "grp", "donors", "arm", "method", "model", "representation", "encoder"),
     *("settings", "n_domains", "seed", "clusterer", "refined", "donor", "sample", "metric", "value"),
 )
+COMPOSITE: Final = "composite"
 ARM: Final = ["arm", "representation", "encoder"]
 
 LEVEL: Final = 0.95
+_OF_SPACE: Final = ("silhouette", *BATCH_METRICS)
+"""Of the five that the composite is made of, those that do not depend on the clusterer."""
+
 _MOST_EXACT: Final = 16
 """Pairs up to which every sign is tried in the test of differences."""
 
@@ -55,6 +59,33 @@ def tuning_scores(trials: pd.DataFrame, bio_weight: float) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=[*key, "clusterer", "refined", "score"])
     by = ["trial", *ARM, "settings", "clusterer", "refined"]
     return table.groupby(by, sort=False)["score"].mean().reset_index()
+
+
+def with_composite(trials: pd.DataFrame, bio_weight: float) -> pd.DataFrame:
+    """Trials with each composite score computed anew from the trial's own metrics.
+
+    What a trial keeps was weighed as the study had it then; its key does not know the weight.
+
+    Parameters
+    ----------
+    trials
+        `TRIAL_COLUMNS`, of any role.
+    bio_weight
+        Weight of biological conservation.
+    """
+    place = ["trial", "task", "fold", "role", "grp"]
+    pooled = trials[trials["sample"] == ""]
+    known: dict[tuple[Any, ...], dict[str, float]] = {}
+    for names, by in ((BIO_METRICS, [*place, "clusterer", "refined"]), (_OF_SPACE, place)):
+        rows = pooled[pooled["metric"].isin(names)]
+        for key, metric, value in zip(rows[by].itertuples(index=False), rows["metric"], rows["value"], strict=True):
+            known.setdefault(tuple(key), {})[metric] = float(value)
+    found = trials.copy()
+    rows = pooled[pooled["metric"] == COMPOSITE]
+    for position, key in zip(rows.index, rows[[*place, "clusterer", "refined"]].itertuples(index=False), strict=True):
+        values = {**known[tuple(key)], **known[tuple(key)[: len(place)]]}
+        found.loc[position, "value"] = composite_score(values, bio_weight)
+    return found
 
 
 def _score(values: Mapping[Any, float], bio_weight: float) -> float:

@@ -93,11 +93,30 @@ def figure_12(tests: pd.DataFrame, settings: Settings) -> bytes:
     )
 
 
-FIGURES_OF_TESTS: Final[dict[str, tuple[str, Callable[[pd.DataFrame, Settings], bytes]]]] = {
-    "figure_2": ("Figure 2: ARI of correction alone, and of what follows it", figure_2),
-    "figure_4": ("Figure 4: principal components against an external embedding", figure_4),
-    "figure_12": ("Figure 12: morphology encoders", figure_12),
+FIGURES_OF_TESTS: Final[dict[str, Callable[[pd.DataFrame, Settings], bytes]]] = {
+    "figure_2": figure_2,
+    "figure_4": figure_4,
+    "figure_12": figure_12,
 }
+
+FIGURE_TITLES: Final = {
+    "figure_2": "Figure 2: ARI of correction alone, and of what follows it",
+    "figure_3": "Figures 3 and 11: UMAP of uncorrected, corrected and multi-modal spots",
+    "figure_4": "Figure 4: principal components against an external embedding",
+    "figure_5": "Figure 5: window and morphology weight, each varied alone",
+    "figure_10": "Figure 10: domains on the tissue",
+    "figure_12": "Figure 12: morphology encoders",
+    "figure_13": "Figure 13: pathway activity by domain",
+}
+"""By the name that a picture begins with; a task, and what is shown of it, may follow."""
+
+
+def title_of(picture: str) -> str:
+    """What a picture is called on the page: ``figure_10_multi_donor_labels`` names figure, task and part."""
+    figure, number, *rest = picture.split("_")
+    title = FIGURE_TITLES[f"{figure}_{number}"]
+    task, part = "_".join(rest[:2]), " ".join(rest[2:])
+    return ", ".join(each for each in (title, TITLES.get(task, ""), part) if each)
 
 
 def _pooled(tests: pd.DataFrame, settings: Settings, metric: str) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from stalign_assets.recipes.benchmark.search import search_fold
 from stalign_assets.recipes.benchmark.showcase import benchmark_network
 from stalign_assets.recipes.benchmark.trials import inputs_of_trials
 from stalign_assets.recipes.downstream import activity_settings, network_source
-from stalign_assets.recipes.recipe import BENCHMARK_GROUP, SPLITS, Input, KeyContext, Recipe, SourceFile, no_settings
+from stalign_assets.recipes.recipe import BENCHMARK_GROUP, SPLITS, Input, KeyContext, Recipe, SourceFile
 from stalign_assets.recipes.samples import RAW
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ FIGURES: Final = "benchmark/figures"
 REPORT: Final = "benchmark/report"
 
 _SPLITS_VERSION: Final = 1
-_SEARCH_VERSION: Final = 1
-_RESULTS_VERSION: Final = 1
+_SEARCH_VERSION: Final = 2
+_RESULTS_VERSION: Final = 2
 _FIGURES_VERSION: Final = 3
-_REPORT_VERSION: Final = 1
+_REPORT_VERSION: Final = 2
 
 
 def benchmark_recipes(settings: Settings) -> Iterator[Recipe]:
@@ -60,7 +60,7 @@ def benchmark_recipes(settings: Settings) -> Iterator[Recipe]:
         partitioning="none",
         code_version=_RESULTS_VERSION,
         inputs=(Input(SPLITS), Input(SEARCH)),
-        settings=no_settings,
+        settings=_result_settings,
         compute=gather,
         kinds=("parquet",),
     )
@@ -110,6 +110,10 @@ def _search_settings(context: KeyContext) -> Mapping[str, Any]:
         "metrics": settings.metrics,
         "domains": settings.domains.model_dump(mode="json", exclude={"n_domains"}),
     }
+
+
+def _result_settings(context: KeyContext) -> Mapping[str, Any]:
+    return {"bio_weight": context.settings.benchmark.bio_weight}
 
 
 def _figure_settings(context: KeyContext) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from stalign_assets.recipes.benchmark.figures import FIGURES_OF_TESTS, MissingDataError, figure_5
+from stalign_assets.recipes.benchmark.figures import FIGURES_OF_TESTS, MissingDataError, figure_5, title_of
 from stalign_assets.recipes.recipe import SPLITS
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ SHOWN_METRICS: Final = (
     "silhouette",
     "ilisi",
     "kbet",
+    "composite",
     "scib_total",
     "chaos",
     "pas",
@@ -31,10 +32,11 @@ def gather(task: Task) -> None:
     """Join the folds' trials and summarise them."""
     import pandas as pd
 
-    from stalign_core.benchmark.scores import paired_differences, summarise
+    from stalign_core.benchmark.scores import paired_differences, summarise, with_composite
 
     folds = task.inputs[SEARCH]
     trials = pd.concat([artifact.table("trials.parquet") for artifact in folds.values()], ignore_index=True)
+    trials = with_composite(trials, task.settings.benchmark.bio_weight)
     tests = trials[trials["role"] == "test"]
     tables = {
         "splits": task.one(SPLITS).table("splits.parquet"),
@@ -58,7 +60,7 @@ def draw_figures(task: Task) -> None:
     trials = results.table("trials.parquet")
     tests = trials[trials["role"] == "test"]
     missing: dict[str, str] = {}
-    for name, (_, draw) in FIGURES_OF_TESTS.items():
+    for name, draw in FIGURES_OF_TESTS.items():
         try:
             task.builder.write_bytes(f"{name}.png", draw(tests, task.settings))
         except MissingDataError as error:
@@ -117,6 +119,7 @@ def write_page(task: Task) -> None:
     text = page(
         {name: results.table(f"{name}.parquet") for name in ("summary", "differences", "chosen", "splits")},
         pictures,
+        titles={name: title_of(name) for name in pictures},
         notes=results.json("notes.json"),
         missing=figures.json("missing.json"),
         clusterer=task.settings.domains.clusterer,

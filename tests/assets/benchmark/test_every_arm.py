@@ -115,6 +115,13 @@ def test_every_method_model_encoder_and_embedding_is_tested_in_every_fold(folder
         assert set(zip(rows["arm"], rows["representation"], rows["encoder"], strict=True)) == expected
 
 
+def test_the_published_preset_is_not_tuned_and_refines_as_published(folder: Path) -> None:
+    assert "harmony+reference" not in set(table(folder, "trials").query("role == 'tuning'")["arm"])
+    chosen = table(folder, "chosen")
+    rows = chosen[chosen["arm"] == "harmony+reference"]
+    assert len(rows) == 2 * 2 and rows["score"].isna().all() and rows["refined"].all()
+
+
 def test_scvi_is_trained_with_every_seed(folder: Path) -> None:
     kept = [artifact.manifest for artifact in open_study(folder).store.artifacts()]
     trainings = {

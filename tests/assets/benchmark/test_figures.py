@@ -7,7 +7,7 @@ from itertools import product
 import pandas as pd
 import pytest
 
-from stalign_assets.recipes.benchmark.figures import MissingDataError, figure_2, figure_4, figure_12
+from stalign_assets.recipes.benchmark.figures import MissingDataError, figure_2, figure_4, figure_12, title_of
 from stalign_core.settings import parse_settings
 
 SETTINGS = parse_settings({})
@@ -39,3 +39,13 @@ def test_figures_that_lack_what_they_compare_say_so() -> None:
         figure_4(trials(("texture",), ("pca",)), SETTINGS)
     with pytest.raises(MissingDataError, match="one morphology encoder only"):
         figure_12(trials(("texture",), ("pca",)), SETTINGS)
+
+
+def test_pictures_are_called_by_the_papers_figure_what_it_shows_task_and_part() -> None:
+    assert title_of("figure_12") == "Figure 12: morphology encoders"
+    assert title_of("figure_3_single_donor") == (
+        "Figures 3 and 11: UMAP of uncorrected, corrected and multi-modal spots, single donor"
+    )
+    assert title_of("figure_10_multi_donor_harmony_aestetik") == (
+        "Figure 10: domains on the tissue, several donors jointly, harmony aestetik"
+    )

@@ -6,8 +6,10 @@ import pandas as pd
 import pytest
 
 from stalign_core.benchmark import TABLE_1, check_splits, combinations, multi_donor_splits, single_donor_splits
+from stalign_core.benchmark.arms import Arm, candidates, default_refinement, refinements
 from stalign_core.benchmark.splits import plan_splits
 from stalign_core.errors import SettingsError
+from stalign_core.settings import parse_settings
 
 DONORS = {"A": ["a1", "a2"], "B": ["b1"], "C": ["c1"], "D": ["d1", "d2"]}
 
@@ -59,10 +61,34 @@ def test_too_few_donors_are_refused() -> None:
         multi_donor_splits(DONORS, n_folds=1)
 
 
+def test_the_grids_hold_the_values_of_the_papers_table_1() -> None:
+    found = {model: {name: list(values) for name, values in grid.items()} for model, grid in TABLE_1.items()}
+    assert found == {
+        "scvi": {"n_layers": [1, 2, 3, 4]},
+        "harmony": {"theta": [0, 0.5, 1, 2, 4, 6, 8]},
+        "scanorama": {"sigma": [10, 15, 20, 25]},
+        "aestetik": {"morphology_weight": [0, 1, 1.5, 2, 3], "window": [5, 7], "refine": [True, False]},
+        "uncorrected": {},
+    }
+
+
 def test_the_grids_have_the_papers_sizes() -> None:
     sizes = {model: len(combinations(grid)) for model, grid in TABLE_1.items()}
     assert sizes == {"scvi": 4, "harmony": 7, "scanorama": 4, "aestetik": 20, "uncorrected": 1}
     assert len(combinations(TABLE_1["harmony"], TABLE_1["aestetik"])) == 140
+
+
+@pytest.mark.parametrize("refine", [True, False])
+def test_the_published_preset_has_nothing_to_choose_whatever_the_study_says(refine: bool) -> None:
+    settings = parse_settings(
+        {"domains": {"refine": refine}, "benchmark": {"grids": {"aestetik": {"refine": [refine, not refine]}}}}
+    )
+    arm = Arm("harmony", "reference", encoder="texture")
+    assert len(candidates(arm, settings)) == 1
+    assert refinements(arm, settings) == (True,) and default_refinement(arm, settings)
+    tuned = Arm("harmony", "aestetik", encoder="texture")
+    assert refinements(tuned, settings) == (refine, not refine) and default_refinement(tuned, settings) == refine
+    assert refinements(Arm("harmony", "alone"), settings) == (False,)
 
 
 def test_combined_grids_are_a_product_and_need_distinct_names() -> None:

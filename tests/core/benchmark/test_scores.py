@@ -16,6 +16,7 @@ from stalign_core.benchmark.scores import (
     sign_flip_test,
     summarise,
     tuning_scores,
+    with_composite,
 )
 
 
@@ -39,6 +40,32 @@ def test_the_composite_weighs_conservation_against_mixing() -> None:
     assert tuning_scores(table, 1.0)["score"].tolist() == pytest.approx([0.5])
     without_batches = table[~table["metric"].isin(["ilisi", "kbet"])]
     assert tuning_scores(without_batches, 0.6)["score"].tolist() == pytest.approx([0.5])
+
+
+def test_a_composite_that_was_kept_under_another_weight_is_weighed_anew() -> None:
+    """Of two clusterings of one space, in two folds; in tuning the space has no clusterer, in tests it has each."""
+    space, first, second = (
+        {"silhouette": 0.6, "ilisi": 0.2, "kbet": 0.4},
+        {"ari": 0.6, "nmi": 0.3},
+        {"ari": 0, "nmi": 0},
+    )
+    found = [
+        *({"role": "tuning", "clusterer": "", "metric": name, "value": value} for name, value in space.items()),
+        *({"clusterer": each, "metric": m, "value": v} for each in ("tied", "kmeans") for m, v in space.items()),
+    ]
+    for role in ("tuning", "test"):
+        for clusterer, values in (("tied", first), ("kmeans", second)):
+            shared = {"role": role, "clusterer": clusterer, "refined": True}
+            found += [{**shared, "metric": name, "value": value} for name, value in values.items()]
+            found += [{**shared, "metric": "composite", "value": 9.0}]
+    found += [{"metric": "ari", "value": 0.1, "sample": "x", "refined": True}]
+    trials = rows(*found)
+    weighed = with_composite(trials, 0.25)
+    kept = trials["metric"] != "composite"
+    pd.testing.assert_frame_equal(weighed[kept], trials[kept])
+    # mean(.6, .3, .6) = .5, mean(0, 0, .6) = .2 and mean(.2, .4) = .3
+    expected = [0.25 * bio + 0.75 * 0.3 for bio in (0.5, 0.2)] * 2
+    assert weighed[~kept]["value"].tolist() == pytest.approx(expected)
 
 
 def test_the_best_is_taken_per_arm_and_clusterer() -> None:
