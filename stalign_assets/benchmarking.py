@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from stalign_assets.driver import Request, bring_up_to_date
-from stalign_assets.fold_limit import folds_at_once
 from stalign_assets.folds import run_folds
 from stalign_assets.full_disk import naming_full_disk
 from stalign_assets.locking import using_store
@@ -124,16 +123,19 @@ def _run(
         return
     began = time.monotonic()
     # One fold's failure stops no other; what all say together needs every one.
-    ended = [_kept(outcome, each, console) for each in _search(reached(), instance, folds, console)]
+    ended = [
+        _kept(outcome, each, console) for each in _search(reached(), instance, folds, outcome.forecast.at_once, console)
+    ]
     if all(ended) and start("benchmark: results", [RESULTS, FIGURES, REPORT]):
         outcome.seconds = time.monotonic() - began
         start("tables", [METRICS_TABLES])
         _write_files(outcome)
 
 
-def _search(study: Study, instance: dg.DagsterInstance, folds: Sequence[str], console: Console) -> Iterable[RunOutcome]:
-    """Run every fold: one after another in this process, or several at once in processes of their own."""
-    at_once = folds_at_once(study, len(folds))
+def _search(
+    study: Study, instance: dg.DagsterInstance, folds: Sequence[str], at_once: int, console: Console
+) -> Iterable[RunOutcome]:
+    """Run every fold: one after another in this process, or as many at once as foreseen in processes of their own."""
     if at_once > 1:
         console.step_said(f"{at_once} folds at once")
         # More than the pool's own limit are let in only where there is no GPU.

@@ -6,11 +6,12 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from stalign_assets.recipes.benchmark.results import SEARCH
 from stalign_assets.reporting import Console, attached
@@ -80,10 +81,11 @@ def _hear(worker: _Worker, told: FoldsConsole) -> RunOutcome | None:
     """Show what a worker sends; how its run ended, once it has."""
     try:
         kind, content = worker.pipe.recv()
-    except EOFError:
+    except (EOFError, OSError):
+        # Killed in the middle of a message, or between two.
         worker.process.join()
         line = f"{SEARCH} of {worker.fold}: its process ended with code {worker.process.exitcode}"
-        return RunOutcome("", False, (RunFault(SEARCH, line, by_user=False),))
+        return _failed(line, by_user=False)
     if kind == _STOPPED:
         raise KeyboardInterrupt
     if kind == _END:
@@ -107,18 +109,25 @@ def _stop(workers: Sequence[_Worker]) -> None:
 def _search(folder: Path, fold: str, pipe: Connection) -> None:
     """Of a process of its own: search one fold and send what it tells, and how it ended."""
     _end_with_parent()
-    send: Callable[[tuple[str, Any]], None] = pipe.send
-    console = PipeConsole(send)
+    console = PipeConsole(pipe.send)
     try:
         study = open_study(folder)
         with attached(console), open_instance(study) as instance:
             ended = start_run(_in_this_process(study), instance, RunRequest([SEARCH], fold), console)
     except KeyboardInterrupt:
-        send((_STOPPED, None))
+        console.send(_STOPPED, None)
     except StalignError as error:
-        send((_END, RunOutcome("", False, (RunFault(SEARCH, error.line, by_user=True),))))
+        console.send(_END, _failed(error.line, by_user=True))
+    except Exception as error:
+        traceback.print_exc()
+        line = f"{SEARCH} of {fold}: {type(error).__name__}: {' '.join(str(error).split())}"
+        console.send(_END, _failed(line, by_user=False))
     else:
-        send((_END, ended))
+        console.send(_END, ended)
+
+
+def _failed(line: str, *, by_user: bool) -> RunOutcome:
+    return RunOutcome("", False, (RunFault(SEARCH, line, by_user=by_user),))
 
 
 def _in_this_process(study: Study) -> Study:

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from stalign_assets.fold_limit import folds_at_once
 from stalign_assets.machine import machine_name
+from stalign_assets.recipes.benchmark.recipes import FIGURES, REPORT, RESULTS
 from stalign_assets.recipes.benchmark.results import SEARCH
 from stalign_assets.recipes.benchmark.search import (
     ablation_trials,
     arms_of_study,
+    choose,
     folds_in,
     test_trials,
+    told,
     tuning_trials,
 )
 from stalign_assets.recipes.benchmark.trials import CORRECTIONS, MACHINE, TRIALS, Bench
 from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.recipes.recipe import SPLITS
-from stalign_assets.wanted import wanted
+from stalign_assets.wanted import MissingInputError, wanted
 from stalign_core.benchmark.arms import candidates, default_parameters, grid_of
 from stalign_core.benchmark.forecast import WITH_SCIB, Costs, Forecast, Work, forecast
 from stalign_core.benchmark.grid import combinations
 from stalign_core.benchmark.pace import Pace, measure_pace
-from stalign_core.errors import StudyError
+from stalign_core.errors import ArtifactError, StudyError
 from stalign_core.store.store import UNPARTITIONED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from stalign_assets.recipes.benchmark.search import Fold
+    from stalign_assets.recipes.recipe import Recipe
     from stalign_assets.study import Study
     from stalign_core.benchmark.arms import Arm, Trial
 
@@ -40,7 +45,8 @@ def foresee(study: Study) -> Forecast:
     """What the folds' searches would compute now, and how long.
 
     Which settings will be tested is not known before tuning: of an arm with several candidates a second choice, of
-    the other clusterer, is counted by the chance that it differs if candidates were drawn at random.
+    the other clusterer, is counted by the chance that it differs if candidates were drawn at random. Where an arm's
+    tuning is all there, what it chose is known.
 
     Raises
     ------
@@ -53,16 +59,45 @@ def foresee(study: Study) -> Forecast:
         raise StudyError("benchmark", f"needs {SPLITS}", remedy="materialise it")
     work: dict[Any, Work] = {}
     reused: set[Any] = set()
+    shown: list[Work] = []
+    tasks: set[str] = set()
     n_folds = 0
     for fold in folds_in(splits.table("splits.parquet")):
         want = wanted(study, recipes, recipes[SEARCH], fold.name)
+        bench = Bench(study, want.inputs)
+        if fold.task not in tasks:
+            tasks.add(fold.task)
+            shown += _shown(study, bench, fold)
         if study.store.find(SEARCH, fold.name, want.input_key) is not None:
             continue
         n_folds += 1
-        _Counted(study, Bench(study, want.inputs), fold, work, reused).add_fold()
+        _Counted(study, bench, fold, work, reused).add_fold()
     at_once = folds_at_once(study, n_folds)
-    pace = measure_pace(at_once) if work else Pace()
-    return forecast(work.values(), Costs(study.settings, measured(study), pace), len(reused), at_once)
+    draws = bool(n_folds) or not all(_is_drawn(study, recipes, asset) for asset in (RESULTS, FIGURES))
+    writes = draws or not _is_drawn(study, recipes, REPORT)
+    pace = measure_pace(at_once) if writes else Pace()
+    costs = Costs(study.settings, measured(study), pace)
+    return forecast(work.values(), costs, len(reused), at_once, (shown if draws else ()) if writes else None)
+
+
+def _is_drawn(study: Study, recipes: Mapping[str, Recipe], asset: str) -> bool:
+    """Whether something that all folds say together is there as it should be now."""
+    try:
+        want = wanted(study, recipes, recipes[asset], UNPARTITIONED)
+    except MissingInputError:
+        return False
+    return study.store.find(asset, UNPARTITIONED, want.input_key) is not None
+
+
+def _shown(study: Study, bench: Bench, fold: Fold) -> Iterator[Work]:
+    """What figures of single spots compute again, of a task's first fold: every method alone and with the model."""
+    models = study.settings.benchmark.models
+    if "alone" not in models or "aestetik" not in models:
+        return
+    donors = next(iter(fold.test.values()))
+    for _ in study.settings.benchmark.methods:
+        for model in ("alone", "aestetik"):
+            yield Work(_kind_of_trial(model, 0), bench.n_spots(donors), fold.name)
 
 
 class _Counted:
@@ -76,12 +111,30 @@ class _Counted:
             tuning = tuning_trials(self.settings, arm) if self.fold.tuning else []
             self._add(self.fold.tuning, tuning)
             tried = candidates(arm, self.settings) if tuning else [default_parameters(arm, self.settings)]
-            tested = test_trials(self.settings, arm, tried[0])
-            if len(tried) == 1:
-                self._add(self.fold.test, tested)
-            else:
-                self._add_unknown(arm, tested, 1 - 1 / len(tried))
+            known = tried if len(tried) == 1 else self._chosen(arm, tuning)
+            for parameters in known:
+                self._add(self.fold.test, test_trials(self.settings, arm, parameters))
+            if not known:
+                self._add_unknown(arm, test_trials(self.settings, arm, tried[0]), 1 - 1 / len(tried))
         self._add(self.fold.test, ablation_trials(self.settings))
+
+    def _chosen(self, arm: Arm, tuning: Sequence[Trial]) -> list[dict[str, Any]]:
+        """Parameters that an arm's tuning chose; none where a trial of it is not there yet."""
+        tables = []
+        for group, donors in self.fold.tuning.items():
+            for trial in tuning:
+                place = self.bench.trial_place(donors, trial)
+                try:
+                    found = self.bench.study.store.find(place.asset, place.partition, place.input_key)
+                    if found is None:
+                        return []
+                    metrics = found.table("metrics.parquet")
+                except ArtifactError:
+                    return []
+                n_domains = self.bench.n_domains(donors)
+                tables.append(told(metrics, place.input_key, self.fold, "tuning", group, donors, trial, n_domains))
+        chosen = dict.fromkeys(choice["settings"] for choice in choose(self.settings, arm, tables))
+        return [json.loads(settings) for settings in chosen]
 
     def _add(self, groups: Mapping[str, list[str]], trials: Sequence[Trial]) -> None:
         """Trials whose settings are known."""
@@ -127,7 +180,8 @@ def measured(study: Study) -> dict[str, list[float]]:
             kind = f"correction/{manifest.settings['method']}"
         else:
             continue
-        if manifest.summary.get(MACHINE, here) == here:
+        # One that does not say where it was computed says nothing of this machine.
+        if manifest.summary.get(MACHINE) == here:
             seconds = min(manifest.seconds, manifest.cpu_seconds)
             found.setdefault(kind, []).append(seconds / manifest.summary["n_spots"])
     return found

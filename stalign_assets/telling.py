@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -12,7 +13,7 @@ _SEND_EVERY_SECONDS: Final = 0.2
 
 
 class PipeConsole:
-    """A console that sends what it is told, progress a few times a second.
+    """A console that sends what it is told, progress a few times a second; threads that tell at once wait in turn.
 
     Parameters
     ----------
@@ -23,33 +24,39 @@ class PipeConsole:
     def __init__(self, send: Callable[[tuple[str, Any]], None]) -> None:
         self._send = send
         self._sent = 0.0
+        self._lock = threading.Lock()
+
+    def send(self, kind: str, content: Any) -> None:
+        """Send anything, whole: what two threads write into one pipe at once would be mixed."""
+        with self._lock:
+            self._send((kind, content))
 
     def title(self, text: str) -> None:
         """Send a heading."""
-        self._send(("title", (text,)))
+        self.send("title", (text,))
 
     def step_started(self, asset: str, partition: str, earlier_seconds: float = 0.0) -> None:
         """Send that a step begins."""
-        self._send(("step_started", (asset, partition, earlier_seconds)))
+        self.send("step_started", (asset, partition, earlier_seconds))
 
     def step_progress(self, what: str, done: int, total: int) -> None:
         """Send how far a step is, unless that was sent a moment ago."""
         now = time.monotonic()
         if now - self._sent >= _SEND_EVERY_SECONDS:
             self._sent = now
-            self._send(("step_progress", (what, done, total)))
+            self.send("step_progress", (what, done, total))
 
     def step_said(self, line: str) -> None:
         """Send a line."""
-        self._send(("step_said", (line,)))
+        self.send("step_said", (line,))
 
     def step_done(self, end: StepEnd) -> None:
         """Send that a step has its artifact."""
-        self._send(("step_done", (end,)))
+        self.send("step_done", (end,))
 
     def fault(self, line: str) -> None:
         """Send a fault."""
-        self._send(("fault", (line,)))
+        self.send("fault", (line,))
 
 
 class FoldsConsole:

@@ -56,7 +56,7 @@ def _print_outcome(outcome: Outcome, *, dry_run: bool) -> None:
     if outcome.forecast is not None and dry_run:
         click.echo(outcome.forecast.line())
     if outcome.files:
-        if outcome.forecast is not None and outcome.forecast.n_trials:
+        if outcome.forecast is not None and outcome.forecast.expected:
             click.echo(f"took {in_minutes(outcome.seconds)}, foreseen were {in_minutes(outcome.forecast.expected)}")
         tables = results_tables(outcome.study)
         clusterer = outcome.study.settings.domains.clusterer

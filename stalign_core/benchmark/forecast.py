@@ -45,7 +45,7 @@ SCIB_START_SECONDS: Final = 28.0
 """Besides, where scib-metrics' own total is taken: what it compiles once."""
 
 FIGURE_SECONDS: Final = 8.0
-"""Of tables, figures and the page, once all folds are done."""
+"""Of tables, figures and the page, once all folds are done, beside the trials whose spots are shown."""
 
 MARGIN: Final = 2.0
 """Longest over expected: programs that begin later, trainings that stop late."""
@@ -129,6 +129,11 @@ class Forecast:
 
     def line(self) -> str:
         """For a reader."""
+        if not self.n_trials and not self.n_corrections and self.expected:
+            return (
+                f"no trial to compute, {self.n_reused} are there; tables and figures take about "
+                f"{in_minutes(self.expected)}, at most {in_minutes(self.longest)}"
+            )
         if not self.n_trials and not self.n_corrections:
             return f"nothing to compute; {self.n_reused} trials are there"
         folds = f", {self.at_once} folds at once" if self.at_once > 1 else ""
@@ -138,7 +143,9 @@ class Forecast:
         )
 
 
-def forecast(work: Iterable[Work], costs: Costs, n_reused: int, at_once: int = 1) -> Forecast:
+def forecast(
+    work: Iterable[Work], costs: Costs, n_reused: int, at_once: int = 1, shown: Iterable[Work] | None = ()
+) -> Forecast:
     """Add up what is to be computed.
 
     Parameters
@@ -151,16 +158,22 @@ def forecast(work: Iterable[Work], costs: Costs, n_reused: int, at_once: int = 1
         Trials that are there.
     at_once
         Folds that are computed at once, each in a process of its own.
+    shown
+        What figures compute again once all folds are done; None where tables and figures are there.
     """
     items = list(work)
     n_trials = sum(item.chance for item in items if item.kind.startswith("trial/"))
     n_corrections = sum(item.chance for item in items if not item.kind.startswith("trial/"))
-    expected, longest = (_wall(items, costs, at_once, certain=certain) for certain in (False, True))
+    drawing = 0.0
+    if shown is not None:
+        drawing = FIGURE_SECONDS * costs.pace.slowness + sum(costs.seconds(item) for item in shown)
+        drawing += 0.0 if items else costs.start(with_scib=False)
+    expected, longest = (_wall(items, costs, at_once, certain=certain) + drawing for certain in (False, True))
     return Forecast(round(n_trials), round(n_corrections), n_reused, expected, MARGIN * longest, at_once)
 
 
 def _wall(items: Sequence[Work], costs: Costs, at_once: int, *, certain: bool) -> float:
-    """Time until the last fold is done; with `certain`, everything that may be needed is."""
+    """Time until the last fold's search is done; with `certain`, everything that may be needed is."""
     if not items:
         return 0.0
     folds: dict[str, float] = {}
@@ -173,7 +186,7 @@ def _wall(items: Sequence[Work], costs: Costs, at_once: int, *, certain: bool) -
     for seconds in folds.values():
         soonest = lanes.index(min(lanes))
         lanes[soonest] += seconds + (start if at_once > 1 else 0.0)
-    return max(lanes) + FIGURE_SECONDS * costs.pace.slowness
+    return max(lanes)
 
 
 def in_minutes(seconds: float) -> str:

@@ -33,7 +33,10 @@ class Pace:
 
 
 def measure_pace(at_once: int = 1) -> Pace:
-    """Time the work, in as many processes at once as are going to be at work; the slowest counts."""
+    """Time the work, in as many processes at once as are going to be at work; the slowest counts.
+
+    Where one of them dies, the machine counts as like the reference.
+    """
     if at_once < 2:
         return _pace([_timed()])
     context = multiprocessing.get_context("spawn")
@@ -42,15 +45,23 @@ def measure_pace(at_once: int = 1) -> Pace:
         here, there = context.Pipe()
         worker = context.Process(target=_time_together, args=(there,), daemon=True)
         worker.start()
+        # Held open here, its end would keep the death of the process from being seen.
+        there.close()
         pipes.append(here)
         workers.append(worker)
-    for pipe in pipes:
-        pipe.recv()
-    for pipe in pipes:
-        pipe.send(None)
-    found = [pipe.recv() for pipe in pipes]
-    for worker in workers:
-        worker.join()
+    try:
+        for pipe in pipes:
+            pipe.recv()
+        for pipe in pipes:
+            pipe.send(None)
+        found = [pipe.recv() for pipe in pipes]
+    except (EOFError, OSError):
+        return Pace()
+    finally:
+        for worker, pipe in zip(workers, pipes, strict=True):
+            pipe.close()
+            worker.terminate()
+            worker.join()
     return _pace(found)
 
 

@@ -117,6 +117,51 @@ def search_fold(task: Task) -> None:
     )
 
 
+def choose(settings: Settings, arm: Arm, tables: Sequence[pd.DataFrame]) -> list[dict[Any, Any]]:
+    """What an arm's tuning trials choose per clusterer: parameters, refinement, score."""
+    import pandas as pd
+
+    from stalign_core.benchmark.arms import refinements
+    from stalign_core.benchmark.scores import best_choices, tuning_scores
+
+    table = pd.concat(tables)
+    allowed = table["clusterer"].eq("") | table["refined"].isin(refinements(arm, settings))
+    best = best_choices(tuning_scores(table[allowed], settings.benchmark.bio_weight))
+    return best.drop(columns="trial").to_dict("records")
+
+
+def told(
+    metrics: pd.DataFrame,
+    key: str,
+    fold: Fold,
+    role: str,
+    group: str,
+    donors: Sequence[str],
+    trial: Trial,
+    n_domains: int,
+) -> pd.DataFrame:
+    """Metrics of a trial, as rows of the table of trials."""
+    arm = trial.arm
+    return metrics.assign(
+        trial=key,
+        task=fold.task,
+        fold=fold.number,
+        role=role,
+        grp=group,
+        donors="+".join(donors),
+        arm=arm.name,
+        method=arm.method,
+        model=arm.model,
+        representation=arm.representation,
+        encoder=arm.encoder,
+        settings=canonical_json(trial.parameters),
+        n_domains=n_domains,
+        seed=trial.seed,
+        refined=metrics["clusterer"].str.endswith(REFINED),
+        clusterer=metrics["clusterer"].str.removesuffix(REFINED),
+    )
+
+
 class _Runner:
     def __init__(self, task: Task, bench: Bench, fold: Fold) -> None:
         self.task, self.bench, self.fold = task, bench, fold
@@ -125,10 +170,7 @@ class _Runner:
 
     def tune(self, arm: Arm) -> tuple[list[pd.DataFrame], list[dict[Any, Any]]]:
         """Trials on the tuning donors, and the choice per clusterer: parameters, refinement, score."""
-        import pandas as pd
-
-        from stalign_core.benchmark.arms import default_parameters, default_refinement, refinements
-        from stalign_core.benchmark.scores import best_choices, tuning_scores
+        from stalign_core.benchmark.arms import default_parameters, default_refinement
         from stalign_core.benchmark.trial import CLUSTERERS
 
         names = {"arm": arm.name, "representation": arm.representation, "encoder": arm.encoder}
@@ -141,10 +183,7 @@ class _Runner:
                 for name in CLUSTERERS
             ]
         tables = list(self._run(self.fold.tuning, trials, "tuning"))
-        table = pd.concat(tables)
-        allowed = table["clusterer"].eq("") | table["refined"].isin(refinements(arm, self.settings))
-        best = best_choices(tuning_scores(table[allowed], self.settings.benchmark.bio_weight))
-        return tables, best.drop(columns="trial").to_dict("records")
+        return tables, choose(self.settings, arm, tables)
 
     def test(self, arm: Arm, choices: Sequence[Mapping[str, Any]]) -> list[pd.DataFrame]:
         """Every seed of each clusterer's choice on the test donors; only what was chosen is kept."""
@@ -171,7 +210,7 @@ class _Runner:
         self._compute([(donors, trial) for _, donors, trial in wanted], role)
         for group, donors, trial in wanted:
             metrics, key = self.bench.run(donors, trial, self.task)
-            yield self._told(metrics, key, group, donors, trial, role)
+            yield told(metrics, key, self.fold, role, group, donors, trial, self.bench.n_domains(donors))
 
     def _compute(self, wanted: Sequence[tuple[list[str], Trial]], role: str) -> None:
         """Compute what the store lacks; what another fold is at is left to it, and looked for last."""
@@ -194,26 +233,3 @@ class _Runner:
                         self.bench.run(donors, trial, self.task)
             # Nothing but what others are at is left: there is nothing to do but wait.
             pending, wait = left, True
-
-    def _told(
-        self, metrics: pd.DataFrame, key: str, group: str, donors: Sequence[str], trial: Trial, role: str
-    ) -> pd.DataFrame:
-        arm = trial.arm
-        return metrics.assign(
-            trial=key,
-            task=self.fold.task,
-            fold=self.fold.number,
-            role=role,
-            grp=group,
-            donors="+".join(donors),
-            arm=arm.name,
-            method=arm.method,
-            model=arm.model,
-            representation=arm.representation,
-            encoder=arm.encoder,
-            settings=canonical_json(trial.parameters),
-            n_domains=self.bench.n_domains(donors),
-            seed=trial.seed,
-            refined=metrics["clusterer"].str.endswith(REFINED),
-            clusterer=metrics["clusterer"].str.removesuffix(REFINED),
-        )

@@ -46,6 +46,8 @@ BENCHMARK: dict[str, Any] = {
 }
 ONE_BY_ONE = {"execution": {"folds": 1}}
 """In this process, which a test can kill, and whose trials it can count."""
+KEPT_COMPOSITE = {"metrics": {**TINY_SETTINGS["metrics"], "bio_weight": 0.1}}  # type: ignore[dict-item]
+"""Weighs what trials keep otherwise than the benchmark weighs what it shows."""
 DESIGN = replace(TINY_DESIGN, n_donors=4, lattice_rows=12, lattice_columns=12)
 
 
@@ -55,7 +57,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("benchmark")
     sheet = simulate_cohort(root / "data", DESIGN, seed=3)
     folder = root / "study"
-    create_study(folder, sheet, parse_settings({**TINY_SETTINGS, **ONE_BY_ONE, "benchmark": BENCHMARK}))
+    create_study(
+        folder, sheet, parse_settings({**TINY_SETTINGS, **ONE_BY_ONE, **KEPT_COMPOSITE, "benchmark": BENCHMARK})
+    )
     outcome = run_benchmark(folder)
     assert outcome.exit_code == 0, (outcome.bad_input, outcome.failures)
     return folder
@@ -112,11 +116,29 @@ def test_tuning_takes_the_best_composite_of_the_tuning_donors(finished: Path) ->
     assert scores[row["settings"].iloc[0], row["refined"].iloc[0]] == pytest.approx(max(scores.values()))
 
 
+def test_the_composite_is_shown_as_the_benchmark_weighs_it(finished: Path) -> None:
+    summary = table(finished, "summary")
+    means = summary[(summary["arm"] == "harmony") & (summary["clusterer"] == "tied")].set_index("metric")["mean"]
+    bio, mixing = means[["ari", "nmi", "silhouette"]].mean(), means[["ilisi", "kbet"]].mean()
+    assert means["composite"] == pytest.approx(0.6 * bio + 0.4 * mixing)
+    page = (finished / "reports" / "benchmark" / "benchmark.html").read_text()
+    assert "<th>composite</th>" in page and f"<td>{means['composite']:.3f}</td>" in page
+    printed = CliRunner().invoke(cli, ["benchmark", str(finished)], standalone_mode=False).output
+    assert "composite" in printed and f"{means['composite']:.3f}" in printed
+
+
 def test_page_tables_and_figures_are_there_and_what_is_missing_says_why(finished: Path) -> None:
     folder = finished / "reports" / "benchmark"
     names = {path.name for path in folder.iterdir()}
     assert {"figure_2.png", "figure_5.png", "figure_3_multi_donor.png", "figure_10_multi_donor_labels.png"} <= names
     page = (folder / "benchmark.html").read_text()
+    for title in (
+        "Figure 2: ARI of",
+        "Figures 3 and 11: UMAP of",
+        "Figure 5: window",
+        "Figure 10: domains on the tissue",
+    ):
+        assert f"<h2>{title}" in page
     assert page.count("<img") == len([name for name in names if name.endswith(".png")])
     for name, reason in (
         ("figure_4", "external embedding"),
@@ -169,6 +191,16 @@ def test_a_second_run_computes_nothing_and_gives_the_same_numbers(finished: Path
     assert outcome.forecast is not None and outcome.forecast.n_trials == 0
     assert n_trials(finished) == count
     pd.testing.assert_frame_equal(table(finished, "summary"), before)
+
+
+def test_what_tuning_chose_is_known_where_all_of_it_is_there(finished: Path) -> None:
+    """A search that lacks only its own table: all that it needs is there, and figures are to be drawn again."""
+    study = open_study(finished)
+    fewer = study.settings.benchmark.model_copy(update={"windows": (1,)})
+    study = replace(study, settings=study.settings.model_copy(update={"benchmark": fewer}))
+    found = foresee(study)
+    assert (found.n_trials, found.n_corrections) == (0, 0) and found.n_reused > 0
+    assert found.expected > 0 and foresee(open_study(finished)).expected == 0
 
 
 def test_trials_are_kept_by_garbage_collection_as_inputs_of_the_results(finished: Path) -> None:

@@ -6,12 +6,14 @@ import json
 import multiprocessing
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -24,6 +26,7 @@ from stalign_assets.fold_limit import bytes_of_fold, folds_at_once
 from stalign_assets.folds import _end_with_parent
 from stalign_assets.new_study import create_study
 from stalign_assets.processes import PROCESS_TAG
+from stalign_assets.recipes.benchmark.trials import CORRECTIONS, TRIALS
 from stalign_assets.reporting import Silent
 from stalign_assets.runs import RunOutcome, open_instance
 from stalign_assets.study import Study, open_study
@@ -131,15 +134,22 @@ def test_folds_are_limited_by_cores_memory_settings_and_the_gpu(limited: Any) ->
     assert limited(on_gpu=True, gpu_limit=2, folds=6) == 2
 
 
-def test_memory_of_a_fold_is_what_a_trial_has_taken(tmp_path: Path, tiny_data: Path) -> None:
+def test_memory_of_a_fold_is_what_a_trial_has_taken_or_an_estimate(tmp_path: Path, tiny_data: Path) -> None:
     study = new_study(tmp_path / "study", tiny_data / "samples.csv")
-    assert bytes_of_fold(study) == 1_500_000_000
+    assert bytes_of_fold(study) == 1_500_000_000, "nothing was read yet: libraries alone"
+    taken = [(TRIALS, 3 * GIB), (CORRECTIONS, 5 * GIB), (TRIALS, 4 * GIB), ("raw_samples", 9 * GIB)]
+    kept = [SimpleNamespace(manifest=SimpleNamespace(asset=name, peak_memory_bytes=n)) for name, n in taken]
+    measured: Any = SimpleNamespace(store=SimpleNamespace(artifacts=lambda: kept))
+    assert bytes_of_fold(measured) == 5 * GIB
 
 
 def a_fold(folder: Path, fold: str, pipe: Connection) -> None:
-    """Stands in for a search: one that dies, and one that tells what it is at and ends well."""
+    """Stands in for a search: one dies, one in the middle of a message, others tell what they are at and end well."""
     if fold == "dies":
         os._exit(3)
+    if fold == "halves":
+        os.write(pipe.fileno(), struct.pack("!i", 1000) + b"half")
+        os._exit(4)
     console = PipeConsole(pipe.send)
     console.step_said(f"{fold} is at work")
     pipe.send(("end", RunOutcome(folder.name, True, ())))
@@ -150,10 +160,45 @@ def test_a_fold_whose_process_dies_is_a_failure_and_the_others_go_on(
 ) -> None:
     monkeypatch.setattr(folds, "_search", a_fold)
     study, console = new_study(tmp_path / "study", tiny_data / "samples.csv"), Listening()
-    first, second, third = folds.run_folds(study, ["dies", "lives", "too"], 2, console)
+    first, half, second, third = folds.run_folds(study, ["dies", "halves", "lives", "too"], 2, console)
     assert not first.success and first.faults[0].line == "benchmark/search of dies: its process ended with code 3"
+    assert not half.success and half.faults[0].line == "benchmark/search of halves: its process ended with code 4"
     assert (second.success, third.success) == (True, True) and second.run_id == "study"
     assert console.lines == ["lives is at work", "too is at work"]
+
+
+def test_an_error_of_a_fold_reaches_the_user_as_a_line_with_its_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Path) -> None:
+        raise ValueError("no such\n  thing")
+
+    monkeypatch.setattr(folds, "open_study", fail)
+    monkeypatch.setattr(folds, "_end_with_parent", lambda: None)
+    here, there = multiprocessing.Pipe(duplex=False)
+    folds._search(tmp_path, "multi_donor_1", there)
+    kind, ended = here.recv()
+    assert kind == "end" and not ended.success
+    assert [fault.line for fault in ended.faults] == ["benchmark/search of multi_donor_1: ValueError: no such thing"]
+
+
+def test_threads_that_tell_at_once_send_one_after_the_other() -> None:
+    inside, together = [0], []
+
+    def send(_: tuple[str, Any]) -> None:
+        inside[0] += 1
+        time.sleep(0.01)
+        together.append(inside[0])
+        inside[0] -= 1
+
+    console = PipeConsole(send)
+    threads = [threading.Thread(target=console.step_said, args=("a line",)) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    console.send("end", None)
+    for thread in threads:
+        thread.join()
+    assert together == [1] * 6
 
 
 def endless(folder: Path, fold: str, _: Connection) -> None:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from typing import Any, get_args
 
 import pytest
 
-from stalign_core.benchmark import forecast as module
+from stalign_core.benchmark import pace
 from stalign_core.benchmark.forecast import (
     FIGURE_SECONDS,
     MARGIN,
     SCIB_SECONDS,
     SCIB_START_SECONDS,
     START_SECONDS,
+    WITH_SCIB,
     Costs,
     Work,
     forecast,
 )
 from stalign_core.benchmark.pace import Pace, measure_pace
-from stalign_core.settings import parse_settings
+from stalign_core.correction.registry import METHODS
+from stalign_core.settings import BenchmarkModel, parse_settings
 
 
 def costs(pace: Pace | None = None, measured: dict[str, list[float]] | None = None, **tables: Any) -> Costs:
@@ -83,9 +86,31 @@ def test_folds_at_once_take_as_long_as_the_fullest_lane() -> None:
 
 
 def test_nothing_to_compute_takes_no_time() -> None:
-    found = forecast([], costs(), n_reused=3)
+    found = forecast([], costs(), n_reused=3, shown=None)
     assert (found.expected, found.longest) == (0.0, 0.0)
     assert found.line() == "nothing to compute; 3 trials are there"
+
+
+def test_figures_cost_what_they_compute_again_also_where_all_trials_are_there() -> None:
+    again = [Work(kind, spots) for spots in (4000, 9000) for kind in ("trial/alone", "trial/aestetik")]
+    found = forecast([], costs(Pace(2.0, 1.0)), n_reused=3, shown=again)
+    computed = sum(costs(Pace(2.0, 1.0)).seconds(each) for each in again)
+    assert found.expected == pytest.approx(2 * (START_SECONDS + FIGURE_SECONDS) + computed)
+    assert (found.n_trials, found.longest) == (0, pytest.approx(MARGIN * found.expected))
+    assert found.line().startswith("no trial to compute, 3 are there; tables and figures take about ")
+    work = [Work("trial/alone", 1000)]
+    more, less = (forecast(work, costs(), 0, shown=each).expected for each in (again, ()))
+    assert more - less == pytest.approx(sum(costs().seconds(each) for each in again))
+
+
+def die(_: Any) -> None:
+    """Stands in for a timing that is killed."""
+    os._exit(9)
+
+
+def test_a_timing_that_dies_is_no_timing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "_time_together", die)
+    assert measure_pace(2) == Pace()
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
@@ -96,9 +121,7 @@ def test_the_pace_is_of_work_that_was_really_done(at_once: int) -> None:
 
 
 def test_every_kind_of_computation_has_a_cost() -> None:
-    kinds = [f"correction/{name}" for name in ("uncorrected", "harmony", "scanorama", "scvi")]
-    kinds += [
-        f"trial/{name}{scib}" for name in ("alone", "neighbors", "aestetik", "reference") for scib in ("", "+scib")
-    ]
+    kinds = [f"correction/{name}" for name in METHODS]
+    kinds += [f"trial/{name}{scib}" for name in get_args(BenchmarkModel) for scib in ("", WITH_SCIB)]
+    assert len(kinds) == 4 + 2 * 4
     assert all(costs().seconds(Work(kind, 1000)) > 0 for kind in kinds)
-    assert module.WITH_SCIB == "+scib"
