@@ -15,7 +15,7 @@ from stalign_assets.settings_file import set_value
 from stalign_assets.study import open_study
 from tests.assets.conftest import run
 from tests.ui.chromium import browsing, need_chromium
-from tests.ui.graphql import latest_metadata
+from tests.ui.graphql import latest_metadata, wait_for
 from tests.ui.server import Server, serving
 
 if TYPE_CHECKING:
@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 PATIENCE_MS = 120_000
-NEWEST = "{ runsOrError(limit: 1) { ... on Runs { results { runId status } } } }"
-STATUS = "query Status($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }"
+DONORS_DOMAINS = "donor/harmony/domains"
+RUNS = """query ($donor: String!) {
+  runsOrError(filter: {tags: [{key: "dagster/partition", value: $donor}]}) {
+    ... on Runs { results { runId assetSelection { path } } }
+  }
+}"""
 
 RIGHTMOST_OF_TWO = """name => {
   const boxes = [...document.querySelectorAll("div, span")]
@@ -39,13 +43,18 @@ RIGHTMOST_OF_TWO = """name => {
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """`stalign ui` on the demo study, with one variant of one donor made; since then, a setting was changed."""
+    """`stalign ui` on the demo study, with one variant of one donor made; since then, a setting was changed.
+
+    Nothing runs unattended: what a click does is told from what is there.
+    """
     need_chromium()
     folder = tmp_path_factory.mktemp("browsed") / "study"
     donor = create_demo(folder, say=lambda _: None).cohort.donors[0]
     report = run(folder, scopes="donor", variants="harmony", donors=donor)
     assert report.success, report.lines()
     set_value(folder / "study.toml", "domains", "refine_neighbors", 4)
+    set_value(folder / "study.toml", "automation", "watch", False)
+    set_value(folder / "study.toml", "automation", "integrate_at", "")
     with serving(folder) as server:
         yield server
 
@@ -104,21 +113,28 @@ def test_a_donors_partition_of_the_domains_is_shown_as_materialised(page: Page, 
     page.get_by_text("n_domains", exact=True).wait_for()
 
 
-def finished_run(server: Server, after: str | None = None) -> str:
-    """The newest run, once it is another than `after` and has ended."""
+def runs_of(server: Server, asset: str, donor: str) -> set[str]:
+    """Runs of this asset alone, for this donor."""
+    found = server.ask(RUNS, donor=donor)["runsOrError"]["results"]
+    return {run["runId"] for run in found if run["assetSelection"] == [{"path": asset.split("/")}]}
+
+
+def launched_run(server: Server, asset: str, donor: str, before: set[str]) -> str:
+    """The one run of an asset alone, for a donor, that was not there before."""
     deadline = time.monotonic() + PATIENCE_MS / 1000
     while time.monotonic() < deadline:
-        newest = server.ask(NEWEST)["runsOrError"]["results"]
-        if newest and newest[0]["runId"] != after and newest[0]["status"] in ("SUCCESS", "FAILURE", "CANCELED"):
-            return str(newest[0]["runId"])
+        launched = runs_of(server, asset, donor) - before
+        if launched:
+            (run_id,) = launched
+            return run_id
         time.sleep(0.5)
     raise TimeoutError(server.log.read_text(errors="replace"))
 
 
 def test_a_donors_partition_is_materialised_by_clicking(page: Page, server: Server) -> None:
     donor = open_study(server.log.parent / "study").cohort.donors[0]
-    address = f"{server.url}/assets/donor/harmony/domains?view=partitions"
-    before = finished_run(server)
+    address = f"{server.url}/assets/{DONORS_DOMAINS}?view=partitions"
+    before = runs_of(server, DONORS_DOMAINS, donor)
     page.goto(address)
     page.get_by_text("Materialized (1)").wait_for()
     page.get_by_role("button", name="Materialize").first.click()
@@ -126,13 +142,13 @@ def test_a_donors_partition_is_materialised_by_clicking(page: Page, server: Serv
     page.get_by_text(donor, exact=True).filter(visible=True).last.click()
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Launch 1 run").click()
-    made = finished_run(server, after=before)
-    assert server.ask(STATUS, run=made)["runOrError"]["status"] == "SUCCESS"
+    made = launched_run(server, DONORS_DOMAINS, donor, before)
+    assert wait_for(server.ask, made, PATIENCE_MS / 1000)["status"] == "SUCCESS"
     page.goto(f"{address}&partition={donor}")
     page.get_by_text(made[:8]).first.wait_for()
     assert row_of(page, "reused") == "false"
     look_at_pictures(page, "domain_map", "umap")
-    shown = latest_metadata(server.ask, "donor/harmony/domains", donor)
+    shown = latest_metadata(server.ask, DONORS_DOMAINS, donor)
     assert shown["reused"] is False and shown["seconds"] > 0
 
 
