@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stalign_assets.audit.ancestry import Ancestry, place_of
@@ -13,8 +13,14 @@ from stalign_core.store.hashing import canonical_json
 from stalign_core.store.store import UNPARTITIONED
 
 
-def trail_table(ancestry: Ancestry) -> dict[str, Any]:
-    """Everything that is known of an artifact and its ancestors, JSON-able; the artifact itself comes first."""
+def trail_table(ancestry: Ancestry, left_out_now: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Everything that is known of an artifact and its ancestors, JSON-able; the artifact itself comes first.
+
+    Parameters
+    ----------
+    left_out_now
+        As the function of this name gives it.
+    """
     manifest = ancestry.root.manifest
     return {
         "asset": manifest.asset,
@@ -27,6 +33,7 @@ def trail_table(ancestry: Ancestry) -> dict[str, Any]:
         ],
         "donors": list(manifest.donors),
         "donors_left_out": manifest.donors_left_out,
+        "donors_left_out_now": None if left_out_now is None else dict(left_out_now),
         "runs": _runs(ancestry.artifacts),
         "raw_files": [vars(source) for source in _sources(ancestry.artifacts)],
         "artifacts": [_artifact_table(artifact) for artifact in ancestry.artifacts],
@@ -34,8 +41,11 @@ def trail_table(ancestry: Ancestry) -> dict[str, Any]:
     }
 
 
-def trail_lines(ancestry: Ancestry) -> Iterator[str]:
-    """The audit for a reader: the artifact, what it was made from, packages, runs, raw files."""
+def trail_lines(ancestry: Ancestry, left_out_now: Mapping[str, str] | None = None) -> Iterator[str]:
+    """The audit for a reader: the artifact, what it was made from, packages, runs, raw files.
+
+    Donors that are left out now are told where they are not those of when the artifact was made.
+    """
     manifest = ancestry.root.manifest
     state = "in force" if ancestry.in_force else "not in force"
     yield ancestry.root.name
@@ -47,6 +57,7 @@ def trail_lines(ancestry: Ancestry) -> Iterator[str]:
     yield f"  donors in    {len(manifest.donors)}: {', '.join(manifest.donors)}"
     for donor, reason in manifest.donors_left_out.items():
         yield f"  donor out    {donor}: {reason}"
+    yield from _changed_lines(manifest.donors_left_out, left_out_now)
     for other in ancestry.retained:
         if place_of(other) != place_of(ancestry.root):
             yield f"  also kept    {other.manifest.input_key}, made {other.manifest.created}"
@@ -64,6 +75,18 @@ def trail_lines(ancestry: Ancestry) -> Iterator[str]:
     for source in sources:
         yield f"  {source.sha256}  {source.size}  {source.path}"
     yield from (f"fault: {line}" for line in ancestry.faults)
+
+
+def _changed_lines(then: Mapping[str, str], now: Mapping[str, str] | None) -> Iterator[str]:
+    """How the donors that are left out now differ from those that were when the artifact was made."""
+    if now is None:
+        return
+    for donor, reason in now.items():
+        if then.get(donor) != reason:
+            yield f"  out by now   {donor}: {reason}"
+    for donor in then:
+        if donor not in now:
+            yield f"  out by now   {donor} no longer"
 
 
 def _ancestor_lines(ancestry: Ancestry) -> Iterator[str]:

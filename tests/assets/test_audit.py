@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 
 from stalign_assets.audit.ancestry import ancestry_of
-from stalign_assets.audit.trail import trail_lines
+from stalign_assets.audit.left_out import left_out_now
+from stalign_assets.audit.trail import trail_lines, trail_table
+from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.results.tables import query
 from stalign_assets.settings_file import set_value
 from stalign_assets.study import open_study
@@ -127,6 +130,49 @@ def test_donors_left_out_are_told_with_the_reason(tmp_path: Path) -> None:
         manifest = replace(manifest_of(builder, DOMAINS, UNPARTITIONED), donors_left_out={"P07": "has 12 spots"})
         root = store.commit(builder, manifest)
     assert "  donor out    P07: has 12 spots" in trail_lines(ancestry_of(store, root))
+
+
+@pytest.mark.parametrize(
+    ("rewrite", "reason"),
+    [
+        (lambda line: f"{line},yes", "is retired in samples.csv"),
+        (lambda _: "", "is no longer in samples.csv"),
+    ],
+    ids=["retired", "removed"],
+)
+def test_donors_that_have_left_since_are_told_of_what_is_in_force(
+    study: Path, rewrite: Callable[[str], str], reason: str
+) -> None:
+    ancestry = ancestry_of(open_study(study).store, in_force(study, DOMAINS))
+    opened = open_study(study)
+    assert left_out_now(opened, recipes_of(opened.settings), ancestry) == {}
+    assert trail_table(ancestry, {})["donors_left_out_now"] == {}
+    assert not [line for line in trail_lines(ancestry, {}) if "by now" in line]
+
+    header, first, second = (study / "samples.csv").read_text().splitlines()
+    rows = [f"{header},retired", f"{first},", rewrite(second)]
+    (study / "samples.csv").write_text("\n".join(row for row in rows if row) + "\n")
+    opened = open_study(study)
+    left_out = left_out_now(opened, recipes_of(opened.settings), ancestry)
+    assert left_out == {"P02": reason}
+    assert trail_table(ancestry, left_out)["donors_left_out"] == {}
+    assert trail_table(ancestry, left_out)["donors_left_out_now"] == {"P02": reason}
+    assert f"  out by now   P02: {reason}" in trail_lines(ancestry, left_out)
+
+    of_one_donor = ancestry_of(opened.store, in_force(study, "raw_samples", "P01"))
+    assert left_out_now(opened, recipes_of(opened.settings), of_one_donor) is None
+    not_in_force = replace(ancestry, in_force=False)
+    assert left_out_now(opened, recipes_of(opened.settings), not_in_force) is None
+
+
+def test_a_donor_that_was_left_out_and_is_back_is_told(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.staging(None) as builder:
+        builder.write_json("x.json", 1)
+        manifest = replace(manifest_of(builder, DOMAINS, UNPARTITIONED), donors_left_out={"P07": "has 12 spots"})
+        ancestry = ancestry_of(store, store.commit(builder, manifest))
+    assert "  out by now   P07 no longer" in trail_lines(ancestry, {})
+    assert not [line for line in trail_lines(ancestry, manifest.donors_left_out) if "by now" in line]
 
 
 def test_an_asset_of_donors_needs_a_donor_and_an_unknown_one_is_refused(
