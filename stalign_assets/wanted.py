@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from stalign_assets.recipes.recipe import SPLITS, Input, KeyContext, Recipe
 from stalign_assets.recipes.samples import RAW
@@ -18,6 +18,9 @@ from stalign_core.store import Artifact, InputRecord, SourceRecord
 from stalign_core.store.hashing import canonical_json, digest
 from stalign_core.store.refusals import refusal_of
 from stalign_core.store.store import UNPARTITIONED
+
+LEFT_OUT: Final = "donors_left_out"
+"""The entry of a materialisation's metadata that names donors, each with the reason."""
 
 
 @dataclass(frozen=True)

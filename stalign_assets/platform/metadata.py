@@ -10,6 +10,7 @@ import dagster as dg
 
 from stalign_assets.materialise import Materialisation
 from stalign_assets.measure import Measure
+from stalign_assets.wanted import LEFT_OUT
 from stalign_core.store import Artifact, Manifest
 
 THUMBNAIL_SUFFIX: Final = ".thumbnail.png"
@@ -34,7 +35,7 @@ def metadata_of(materialisation: Materialisation) -> dict[str, dg.MetadataValue]
     metadata |= cost_metadata(manifest)
     metadata["donors"] = dg.MetadataValue.text(", ".join(manifest.donors))
     if materialisation.donors_left_out:
-        metadata["donors_left_out"] = dg.MetadataValue.json(dict(materialisation.donors_left_out))
+        metadata[LEFT_OUT] = dg.MetadataValue.json(dict(materialisation.donors_left_out))
     metadata |= {name: value for name, value in found.items() if name not in numbers}
     metadata |= files
     metadata["folder"] = dg.MetadataValue.path(str(artifact.folder))

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import dagster as dg
 import pytest
 
+from stalign_assets.audit.ancestry import ancestry_of
+from stalign_assets.audit.left_out import left_out_now
 from stalign_assets.driver import Request, bring_up_to_date
 from stalign_assets.materialise import Materialisation, Step, materialise
 from stalign_assets.platform import assets
@@ -54,7 +56,7 @@ def test_a_new_donor_is_waited_for_and_then_integrated_once(unattended: Unattend
     donor = unattended.add_third()
     told = skipped(unattended.night())
     assert told.startswith(f"the cohort waits for {donor}, whose raw_samples is changed (")
-    assert told.endswith(" is new or has changed)")
+    assert ": is new or has changed" in told
     (own,) = unattended.requests()
     assert unattended.carry_out(own)
     request = asked(unattended.night())
@@ -185,13 +187,29 @@ def test_a_bad_donor_that_comes_changes_nothing_for_the_others_and_is_named_all_
     assert report.exit_code == 2
     assert list(report.donors_left_out) == [donor]
     assert unattended.current(DOMAINS).manifest.input_key == before
-    assert f"{donor} is left out: " in skipped(unattended.night())
-    job = unattended.definitions().resolve_implicit_global_asset_job_def()
-    assert job.execute_in_process(
-        instance=unattended.instance, asset_selection=[dg.AssetKey(DOMAINS.split("/"))]
-    ).success
+    n_artifacts = len(list(unattended.study.store.artifacts()))
+    assert "donors_left_out" not in unattended.metadata(DOMAINS)
+    study = unattended.study
+    ancestry = ancestry_of(study.store, unattended.current(DOMAINS))
+    assert left_out_now(study, recipes_of(study.settings), ancestry) == report.donors_left_out
+    assert unattended.carry_out(asked(unattended.night()))
     assert unattended.metadata(DOMAINS)["reused"] is True
-    assert list(unattended.metadata(DOMAINS)["donors_left_out"]) == [donor]
+    assert unattended.metadata(DOMAINS)["donors_left_out"] == report.donors_left_out
+    assert len(list(unattended.study.store.artifacts())) == n_artifacts
+    assert f"up to date; {donor} is left out: " in skipped(unattended.night())
+
+
+def test_a_donor_that_is_left_out_for_another_reason_is_named_with_that(unattended: Unattended) -> None:
+    donor = unattended.add_third()
+    bad.take_off_tissue(30)(bad.Files(unattended.data, "P03_S1"))
+    assert unattended.settle() == [donor]
+    assert unattended.carry_out(asked(unattended.night()))
+    assert f"{donor} is left out: sample P03_S1 has 30 spots" in skipped(unattended.night())
+    bad.truncate_image(bad.Files(unattended.data, "P03_S1"))
+    assert unattended.settle() == [donor]
+    assert unattended.carry_out(asked(unattended.night()))
+    assert "P03_S1.tif: is incomplete" in unattended.metadata(DOMAINS)["donors_left_out"][donor]
+    assert "P03_S1.tif: is incomplete" in skipped(unattended.night())
 
 
 def test_a_known_donor_that_can_no_longer_be_read_is_left_out_and_not_taken_as_it_was(unattended: Unattended) -> None:

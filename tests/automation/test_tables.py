@@ -57,7 +57,51 @@ def test_tables_that_fail_are_given_up_until_something_new_is_measured(unattende
         (request,) = unattended.look_at_tables().run_requests
         assert str(request.run_key).endswith(f":{attempt}")
         assert not unattended.carry_out(request)
-    assert "the tables failed 3 times" in str(unattended.look_at_tables().skip_reason.skip_message)
+    told = str(unattended.look_at_tables().skip_reason.skip_message)
+    assert told.startswith("metrics_tables and cohort_report failed 3 times")
+
+
+def test_reports_that_fail_are_tried_again_though_the_tables_are_there(unattended: Unattended) -> None:
+    set_value(unattended.folder / "study.toml", "domains", "refine_neighbors", 4)
+    night = unattended.night()
+    assert isinstance(night, dg.RunRequest)
+    assert unattended.carry_out(night)
+    page = unattended.study.reports / "cohort.html"
+    page.unlink()
+    page.mkdir()
+    for attempt in (1, 2):
+        (request,) = unattended.look_at_tables().run_requests
+        assert str(request.run_key).endswith(f":{attempt}")
+        assert not unattended.carry_out(request)
+    page.rmdir()
+    (request,) = unattended.look_at_tables().run_requests
+    assert unattended.carry_out(request)
+    assert page.is_file()
+    assert unattended.look_at_tables().skip_reason.skip_message == "the tables hold what was measured last"
+
+    page.unlink()
+    page.mkdir()
+    set_value(unattended.folder / "study.toml", "domains", "refine_neighbors", 6)
+    night = unattended.night()
+    assert isinstance(night, dg.RunRequest)
+    assert unattended.carry_out(night)
+    for _ in range(3):
+        (request,) = unattended.look_at_tables().run_requests
+        assert not unattended.carry_out(request)
+    told = str(unattended.look_at_tables().skip_reason.skip_message)
+    assert told.startswith("cohort_report failed 3 times")
+
+
+def test_reports_of_a_cohort_that_is_not_up_to_date_are_not_asked_for_again_and_again(unattended: Unattended) -> None:
+    set_value(unattended.folder / "study.toml", "domains", "refine_neighbors", 4)
+    night = unattended.night()
+    assert isinstance(night, dg.RunRequest)
+    assert unattended.carry_out(night)
+    set_value(unattended.folder / "study.toml", "domains", "refine_neighbors", 5)
+    (request,) = unattended.look_at_tables().run_requests
+    assert unattended.carry_out(request)
+    told = unattended.look_at_tables().skip_reason.skip_message
+    assert told == "the tables hold what was measured last; cohort_report had nothing to be made from"
 
 
 def test_nothing_is_rebuilt_where_nothing_was_measured(unattended: Unattended) -> None:

@@ -23,7 +23,8 @@ def nightly_schedule(settings: AutomationSettings, loaded: Mapping[str, Recipe])
     schedule's run keys are told apart by the time of the tick, so they would not keep the same work from being asked
     for again, and need not: manifests do, which also know a state that comes back. A run that failed has left no
     manifest, so the next night's tick asks again. Donors that fail their checks or cannot be read are not waited for;
-    the cohort is integrated without them.
+    the cohort is integrated without them. A donor that never took part changes no key when it fails them: the run that
+    is asked for then reuses every artifact, and its events name the donor.
 
     Parameters
     ----------
