@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from stalign_assets.doctor.finding import Finding
+from stalign_assets.exporting import EXPORTS_FOLDER
 from stalign_assets.study import Study
 from stalign_core.errors import ArtifactError, MissingArtifactError, NewerArtifactError, StudyError
 from stalign_core.store import releases
@@ -24,6 +26,8 @@ _POINTER: Final = "current.json"
 _ASIDE: Final = "moved aside, its bytes kept; the next run computes it anew if it is wanted"
 _UNFINISHED_WRITE: Final = re.compile(r"\..+\.[0-9a-f]{32}(\.wal)?")
 """How every file is called that is written beside the one it is to replace."""
+_UNFINISHED_EXPORT: Final = re.compile(r"\.atlas\.h5ad\.\w+|\.atlas\.[0-9a-f]{32}\.zarr")
+"""How folders are called in which an atlas takes shape."""
 
 
 def broken_artifacts(study: Study) -> Iterator[Finding]:
@@ -77,6 +81,10 @@ def leftovers(study: Study) -> Iterator[Finding]:
     """Staging folders of dead processes, and files that were being written beside those they were to replace."""
     for folder in study.store.staging_leftovers(untouched_since=0.0):
         yield Finding("leftover", str(folder), "was left by a killed process", "removed", study.store.sweep_staging)
+    for folder in sorted((study.folder / EXPORTS_FOLDER).glob("*/.*")):
+        if folder.is_dir() and _UNFINISHED_EXPORT.fullmatch(folder.name) is not None:
+            remove = partial(shutil.rmtree, folder, ignore_errors=True)
+            yield Finding("leftover", str(folder), "was not written to its end", "removed", remove)
     for path in _unfinished_writes(study):
         yield Finding(
             "leftover", str(path), "was not written to its end", "removed", partial(path.unlink, missing_ok=True)
@@ -111,10 +119,11 @@ def _meant(study: Study, asset: str, partition: str, pointer: bytes) -> Artifact
 
 
 def _unfinished_writes(study: Study) -> Iterator[Path]:
-    folders = [study.folder, study.dagster_home, study.dagster_home / "run_settings", study.reports]
-    for folder in folders:
+    for folder in (study.folder, study.dagster_home, study.dagster_home / "run_settings"):
         if folder.is_dir():
             yield from (path for path in sorted(folder.iterdir()) if _is_unfinished(path))
+    for folder in (study.reports, study.folder / EXPORTS_FOLDER):
+        yield from (path for path in sorted(folder.rglob(".*")) if _is_unfinished(path))
     if study.store.is_local:
         base = Path(study.store.base.path)
         for path in sorted(base.rglob(".*")):

@@ -66,10 +66,8 @@ def _cohort_report(deps: list[Any]) -> dg.AssetsDefinition:
                 watcher.said_done(f"{COHORT_REPORT}: not written, {pages}")
                 return
             watcher.said_done(f"{COHORT_REPORT}: {'reused' if pages.reused else 'written'}")
-        known = context.instance.get_materialized_partitions(dg.AssetKey(DONOR_REPORT))
-        for donor in pages.donors:
-            if not pages.reused or donor not in known:
-                context.log_event(_of_donor(opened, donor, pages))
+        for donor in _untold(context.instance, pages):
+            context.log_event(_of_donor(opened, donor, pages))
         yield dg.MaterializeResult(
             metadata={
                 "reused": pages.reused,
@@ -106,6 +104,17 @@ def _donor_report(deps: list[Any]) -> dg.AssetsDefinition:
         )
 
     return donor_report
+
+
+def _untold(instance: dg.DagsterInstance, pages: Pages) -> list[str]:
+    """Donors of whose page the history does not tell last: of all that were written, unless a run died before it."""
+    told = instance.event_log_storage.get_latest_tags_by_partition(
+        dg.AssetKey(DONOR_REPORT),
+        dg.DagsterEventType.ASSET_MATERIALIZATION,
+        [DATA_VERSION_TAG],
+        asset_partitions=list(pages.donors),
+    )
+    return [donor for donor in pages.donors if told.get(donor, {}).get(DATA_VERSION_TAG) != pages.key]
 
 
 def _of_donor(study: Study, donor: str, pages: Pages) -> dg.AssetMaterialization:

@@ -8,6 +8,7 @@ from functools import partial
 from itertools import product
 from typing import Final
 
+from stalign_assets.platform.report_assets import COHORT_REPORT
 from tests.reliability.faults.at_once import (
     two_runs_on_one_donor,
     two_writers_and_ten_readers,
@@ -20,11 +21,13 @@ from tests.reliability.faults.killed import (
     killed_in_a_search,
     killed_in_the_store,
     killed_in_the_tables,
+    killed_while_files_are_written,
 )
 from tests.reliability.faults.servers import servers_killed
 from tests.reliability.faults.sheets import donors_change_during_a_run, sheet_rewritten
 from tests.reliability.kill_points import (
     EVENT_POINTS,
+    FILE_POINTS,
     SEARCH_POINTS,
     STORE_POINTS,
     TABLES_POINTS,
@@ -122,6 +125,17 @@ def _killed() -> Iterator[Case]:
             asset=TABLES,
             point=point,
         )
+    for asset, points in FILE_POINTS.items():
+        for point in points:
+            yield Case(
+                "killed while pages and exports are written",
+                f"{asset}, {point}",
+                "each file is the old one or the new; the rerun gives the same bytes and tells of them",
+                partial(killed_while_files_are_written, asset=asset, point=point),
+                point in EVENT_POINTS and asset != COHORT_REPORT,
+                asset=asset,
+                point=point,
+            )
 
 
 def _sample_of_points(asset: str) -> set[str]:

@@ -9,19 +9,24 @@ from pathlib import Path
 from typing import Any, Final
 
 import dagster as dg
+from anndata import experimental
 
+from stalign_assets.platform.atlas_asset import ATLAS
 from stalign_assets.platform.partitions import register_folds
+from stalign_assets.platform.report_assets import COHORT_REPORT, DONOR_REPORT
 from stalign_assets.recipes.benchmark.results import SEARCH
 from stalign_assets.reporting import Silent
 from stalign_assets.results import tables
 from stalign_assets.runs import RunRequest, open_instance, prepare_instance, start_run
-from stalign_assets.study import open_study
+from stalign_assets.study import COHORT_PAGE, open_study
 from stalign_assets.wanted import folds_of
 from stalign_core.store import builder, local, store
 from stalign_core.store.store import UNPARTITIONED
+from tests.reliability.kinds import TABLES
 from tests.reliability.place import make
 
 Patch = Callable[[], None]
+ATLAS_FILE: Final = "atlas.h5ad"
 
 
 def die(*_: Any, **__: Any) -> None:
@@ -92,6 +97,58 @@ TABLES_POINTS: Final[dict[str, Patch]] = {
 }
 
 
+def _is_page(path: Path) -> bool:
+    return path.suffix == ".html"
+
+
+def _halfway(when: Callable[[Path], bool]) -> Patch:
+    """Kill once half of a file is written, of those for whose final name `when` holds."""
+
+    def patch() -> None:
+        original = Path.write_bytes
+
+        def replaced(path: Path, payload: bytes) -> int:
+            if not when(Path(path.name[1:].rpartition(".")[0])):
+                return original(path, payload)
+            original(path, payload[: len(payload) // 2])
+            die()
+            return 0
+
+        setattr(Path, "write_bytes", replaced)  # noqa: B010
+
+    return patch
+
+
+def _renaming(when: Callable[[Path], bool], *, after: bool) -> Patch:
+    """Kill before or after a file takes its place, if `when` holds for that place."""
+    return _around(Path, "replace", after=after, when=lambda _, target: when(Path(target)))
+
+
+def _points_of_file(when: Callable[[Path], bool]) -> dict[str, Patch]:
+    return {
+        "in compute": _halfway(when),
+        "before rename": _renaming(when, after=False),
+        "after rename": _renaming(when, after=True),
+    }
+
+
+_POINTS_OF_COHORT_REPORT: Final = {
+    **_points_of_file(lambda path: path.name == COHORT_PAGE),
+    "between pages": _renaming(lambda path: path.name.startswith("donor_") and _is_page(path), after=True),
+    **EVENT_POINTS,
+}
+FILE_POINTS: Final[dict[str, dict[str, Patch]]] = {
+    COHORT_REPORT: _POINTS_OF_COHORT_REPORT,
+    DONOR_REPORT: {**_points_of_file(lambda path: path.name.startswith("donor_") and _is_page(path)), **EVENT_POINTS},
+    ATLAS: {
+        **_points_of_file(lambda path: path.name == ATLAS_FILE),
+        "in compute": _around(experimental, "concat_on_disk", after=True),
+        **EVENT_POINTS,
+    },
+}
+"""Of what writes files for people."""
+
+
 def make_and_die(folder: Path, asset: str, partition: str, point: str) -> None:
     """Materialise an asset and be killed at a point of the store."""
     STORE_POINTS[point]()
@@ -103,9 +160,9 @@ SEARCH_POINTS: Final = tuple(point for point in STORE_POINTS if "pointer" not in
 
 
 def run_and_die(folder: Path, asset: str, partition: str, point: str) -> None:
-    """Run an asset in Dagster and be killed at a point of the event or of the tables; no point: run it to its end."""
+    """Run an asset in Dagster and be killed at a point of the event or of its files; no point: run it to its end."""
     if point:
-        (TABLES_POINTS if asset == "metrics_tables" else EVENT_POINTS)[point]()
+        {TABLES: TABLES_POINTS, **FILE_POINTS}.get(asset, EVENT_POINTS)[point]()
     study = open_study(folder)
     with open_instance(study) as instance:
         prepare_instance(instance, study)

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 import stalign_assets
+from stalign_assets.platform.build import build_definitions
 from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.recipes.recipe import Recipe
 from stalign_core.settings import parse_settings
 from tests.reliability.cases import ALL_CASES
-from tests.reliability.kill_points import EVENT_POINTS, SEARCH_POINTS, STORE_POINTS, TABLES_POINTS
+from tests.reliability.kill_points import EVENT_POINTS, FILE_POINTS, SEARCH_POINTS, STORE_POINTS, TABLES_POINTS
 from tests.reliability.kinds import OF_SEARCHES, RARER_SETTINGS, TABLES, kind_of
 
 PACKAGE = Path(stalign_assets.__file__).parent
@@ -26,19 +27,23 @@ KILLED = [case for case in ALL_CASES if case.fault.startswith("killed")]
 def points_of(asset: str) -> set[str]:
     if asset == TABLES:
         return set(TABLES_POINTS)
+    if asset in FILE_POINTS:
+        return set(FILE_POINTS[asset])
     return set(SEARCH_POINTS) if asset in OF_SEARCHES else {*STORE_POINTS, *EVENT_POINTS}
 
 
 def kind(asset: str) -> str:
-    return asset if asset in {TABLES, *OF_SEARCHES} else kind_of(SETTINGS, asset)
+    return asset if asset in {TABLES, *FILE_POINTS, *OF_SEARCHES} else kind_of(SETTINGS, asset)
 
 
-def test_every_kind_that_recipes_make_is_killed_at_every_point() -> None:
+def test_every_asset_is_killed_at_every_point() -> None:
+    """Of the definitions, and what searches keep; variants differ in the method of correction alone."""
     found: dict[str, set[str]] = {}
     for case in KILLED:
         if case.asset:
             found.setdefault(kind(case.asset), set()).add(case.point)
-    every = {TABLES, *OF_SEARCHES, *(kind(asset) for asset in recipes_of(SETTINGS))}
+    assets = build_definitions(settings=SETTINGS).resolve_asset_graph().get_all_asset_keys()
+    every = {*OF_SEARCHES, *(kind("/".join(key.path)) for key in assets)}
     assert found == {each: points_of(each) for each in every}
 
 
