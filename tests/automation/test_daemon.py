@@ -85,17 +85,18 @@ def test_samples_are_dropped_and_the_study_follows(unattended: Unattended) -> No
         )
         assert [len(runs_for(daemon, purpose)) for purpose in ("donor", "cohort", "tables")] == [2, 1, 1]
 
-        one_is_spoiled_and_one_retires(daemon, unattended, sheet, good)
+        one_is_spoiled_and_one_retires(daemon, unattended, donor)
         they_come_back(daemon, unattended, manifest)
         assert [len(runs_for(daemon, purpose)) for purpose in ("donor", "cohort")] == [4, 4]
+        a_known_donor_has_a_new_section(daemon, unattended)
         for name in ("new_samples", "tables", "nightly_integration"):
             assert not [tick.error for tick in daemon.ticks(name) if tick.status is TickStatus.FAILURE]
 
 
-def one_is_spoiled_and_one_retires(daemon: Daemon, unattended: Unattended, sheet: Path, without_third: str) -> None:
-    """The sheet loses its third donor, and the second fails a blocking check; the first night fails, the next not."""
+def one_is_spoiled_and_one_retires(daemon: Daemon, unattended: Unattended, retiring: str) -> None:
+    """One donor retires, and the second fails a blocking check; the first night fails, the next not."""
     bad.take_off_tissue(30)(bad.Files(unattended.data, "P02_S1"))
-    sheet.write_text(without_third)
+    unattended.write_rows([{**row, "retired": "yes" * (row["donor"] == retiring)} for row in unattended.rows()])
     refused = ended(daemon, "donor", 2)
     assert refused.tags[PARTITION_TAG] == "P02"
     assert "enough_spots_and_genes" in failed_checks(daemon, refused)
@@ -110,15 +111,17 @@ def one_is_spoiled_and_one_retires(daemon: Daemon, unattended: Unattended, sheet
     assert [str(run.tags["dagster/run_key"])[-2:] for run in (failed, again)] == [":1", ":2"]
     manifest = unattended.current(DOMAINS).manifest
     assert (manifest.donors, manifest.run_id) == (("P01",), again.run_id)
-    left_out = {"P02": "sample P02_S1 has 30 spots, fewer than the 50 of input.min_spots"}
-    assert unattended.metadata(DOMAINS)["donors_left_out"] == left_out
+    assert unattended.metadata(DOMAINS)["donors_left_out"] == {
+        "P02": "sample P02_S1 has 30 spots, fewer than the 50 of input.min_spots",
+        retiring: "is retired in samples.csv",
+    }
 
 
 def they_come_back(daemon: Daemon, unattended: Unattended, before: Manifest) -> None:
     """The cohort of before is recognised: its donors take part again, and nothing of it is computed anew."""
     n_artifacts = len(list(unattended.study.store.artifacts()))
     unattended.mend()
-    unattended.add_third()
+    unattended.write_rows([{**row, "retired": ""} for row in unattended.rows()])
     let_in = ended(daemon, "donor", 3)
     assert (let_in.status, let_in.tags[PARTITION_TAG]) == (dg.DagsterRunStatus.SUCCESS, "P02")
     returned = ended(daemon, "cohort", 3)
@@ -129,6 +132,19 @@ def they_come_back(daemon: Daemon, unattended: Unattended, before: Manifest) -> 
     assert len(reused) > 5 and all(reused)
     assert "donors_left_out" not in unattended.metadata(DOMAINS)
     assert len(list(unattended.study.store.artifacts())) == n_artifacts
+
+
+def a_known_donor_has_a_new_section(daemon: Daemon, unattended: Unattended) -> None:
+    """It costs only itself: what is there of the other section is taken over."""
+    before = {asset: unattended.current(asset, "P02").manifest.files for asset in OWN}
+    unattended.write_rows([*unattended.rows(), unattended.row_of(2, sample="P02_S2", donor="P02")])
+    run = ended(daemon, "donor", 4)
+    assert (run.status, run.tags[PARTITION_TAG]) == (dg.DagsterRunStatus.SUCCESS, "P02")
+    for asset in OWN:
+        manifest = unattended.current(asset, "P02").manifest
+        assert (manifest.summary["parts_reused"], sorted(manifest.parts)) == (1, ["P02_S1", "P02_S2"]), asset
+        of_old = manifest.parts["P02_S1"].files
+        assert of_old and all(manifest.files[name] == before[asset][name] for name in of_old), asset
 
 
 def failed_checks(daemon: Daemon, run: dg.DagsterRun) -> set[str]:
@@ -143,9 +159,11 @@ def nothing_can_be_kept(staging: Path) -> Iterator[None]:
     """The store cannot take up anything."""
     staging.rename(staging.with_name(".elsewhere"))
     staging.touch()
-    yield
-    staging.unlink()
-    staging.with_name(".elsewhere").rename(staging)
+    try:
+        yield
+    finally:
+        staging.unlink()
+        staging.with_name(".elsewhere").rename(staging)
 
 
 def killed(daemon: Daemon, run: dg.DagsterRun) -> bool:
