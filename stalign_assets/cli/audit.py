@@ -42,6 +42,7 @@ def command(
     Exit code 1 if --verify finds anything that is not as it was stored.
     """
     from stalign_assets.audit.ancestry import ancestry_of, artifact_asked_for
+    from stalign_assets.audit.left_out import left_out_now
     from stalign_assets.audit.staleness import changes_since, stale_steps
     from stalign_assets.audit.trail import trail_lines, trail_table
     from stalign_assets.audit.verification import verify
@@ -70,7 +71,8 @@ def command(
             ancestry = ancestry_of(opened.store, artifact_asked_for(opened, recipes, asset=asset, donor=donor, key=key))
             artifacts, faults = list(ancestry.artifacts), list(ancestry.faults)
             # What was found is told before hours of hashing, and again in whole for a program.
-            told, lines = trail_table(ancestry), list(trail_lines(ancestry))
+            now = left_out_now(opened, recipes, ancestry)
+            told, lines = trail_table(ancestry, now), list(trail_lines(ancestry, now))
     _say(lines, as_json)
     if staling:
         with StepConsole(quiet=quiet) as console:

@@ -141,7 +141,7 @@ def test_donors_left_out_are_told_with_the_reason(tmp_path: Path) -> None:
     ids=["retired", "removed"],
 )
 def test_donors_that_have_left_since_are_told_of_what_is_in_force(
-    study: Path, rewrite: Callable[[str], str], reason: str
+    study: Path, capsys: pytest.CaptureFixture[str], rewrite: Callable[[str], str], reason: str
 ) -> None:
     ancestry = ancestry_of(open_study(study).store, in_force(study, DOMAINS))
     opened = open_study(study)
@@ -158,6 +158,8 @@ def test_donors_that_have_left_since_are_told_of_what_is_in_force(
     assert trail_table(ancestry, left_out)["donors_left_out"] == {}
     assert trail_table(ancestry, left_out)["donors_left_out_now"] == {"P02": reason}
     assert f"  out by now   P02: {reason}" in trail_lines(ancestry, left_out)
+    assert audited(capsys, study, "--asset", DOMAINS)["donors_left_out_now"] == {"P02": reason}
+    assert f"  out by now   P02: {reason}\n" in stalign(capsys, "audit", study, "--asset", DOMAINS).out
 
     of_one_donor = ancestry_of(opened.store, in_force(study, "raw_samples", "P01"))
     assert left_out_now(opened, recipes_of(opened.settings), of_one_donor) is None
