@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from stalign_assets.recipes.drift import drift_recipe
 from stalign_assets.recipes.recipe import Input, KeyContext, Partitioning, Recipe, Task
 from stalign_assets.recipes.samples import EXTERNAL, MORPHOLOGY, RAW, STATISTICS, used_encoders, used_representations
+from stalign_assets.recipes.usual_times import tell_usual_time
 from stalign_assets.rows import rows_of, samples_of
 
 if TYPE_CHECKING:
@@ -294,6 +295,7 @@ def _correct_morphology(encoder: str, task: Task) -> None:
     features = rows.stack(per_donor, "features/")
     observed = rows.stack(per_donor, "observed/")
     batches = rows.sample if task.settings.correction.covariate == "sample" else rows.donor
+    tell_usual_time(task, "harmony", int(observed.sum()))
     result = correct_where_present("harmony", features, observed, batches, task.settings.correction, task.settings.seed)
     if result.arrays:
         task.builder.write_arrays("correction/model.safetensors", result.arrays)

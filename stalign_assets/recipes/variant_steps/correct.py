@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from stalign_assets.recipes.features import harmony_settings
 from stalign_assets.recipes.recipe import KeyContext, Task, warn_of_reduced_batch
 from stalign_assets.recipes.samples import RAW
+from stalign_assets.recipes.usual_times import tell_usual_time
 from stalign_assets.rows import Rows, rows_of, samples_of
 from stalign_core.correction.registry import METHODS
 
@@ -77,6 +78,7 @@ def _correct_embedding(
     stored = task.one(expression)
     prefix = "" if chosen.representation == "pca" else "features/"
     features = rows.stack({donor: stored.arrays(f"{donor}.safetensors") for donor in task.donors}, prefix)
+    tell_usual_time(task, chosen.correction, len(features))
     return correct_embedding(chosen.correction, features, batches, task.settings.correction, task.settings.seed)
 
 
