@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _END: Final = "end"
 _STOPPED: Final = "stopped"
+_GRACE_SECONDS: Final = 10.0
 _SECONDS_TO_STOP: Final = 60.0
 
 
@@ -145,5 +147,8 @@ def _end_with_parent() -> None:
     def watch() -> None:
         wait([parent.sentinel])
         os.kill(os.getpid(), signal.SIGTERM)
+        # Where a shell started the command in its background, Dagster ignores SIGTERM as the shell had SIGINT ignored.
+        time.sleep(_GRACE_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()

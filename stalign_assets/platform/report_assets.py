@@ -67,7 +67,7 @@ def _cohort_report(deps: list[Any]) -> dg.AssetsDefinition:
                 return
             watcher.said_done(f"{COHORT_REPORT}: {'reused' if pages.reused else 'written'}")
         for donor in _untold(context.instance, pages):
-            context.log_event(_of_donor(opened, donor, pages))
+            context.log_event(_of_donor(opened, donor, pages, measure))
         yield dg.MaterializeResult(
             metadata={
                 "reused": pages.reused,
@@ -117,12 +117,12 @@ def _untold(instance: dg.DagsterInstance, pages: Pages) -> list[str]:
     return [donor for donor in pages.donors if told.get(donor, {}).get(DATA_VERSION_TAG) != pages.key]
 
 
-def _of_donor(study: Study, donor: str, pages: Pages) -> dg.AssetMaterialization:
-    """The donor's page, told of by the step that wrote all of them."""
+def _of_donor(study: Study, donor: str, pages: Pages, measure: Measure) -> dg.AssetMaterialization:
+    """The donor's page, told of by the step that wrote all of them, and with what that step took."""
     return dg.AssetMaterialization(
         asset_key=DONOR_REPORT,
         partition=donor,
-        metadata=_facts_of_donor(study, donor, pages.donors[donor]),
+        metadata={**_facts_of_donor(study, donor, pages.donors[donor]), **cost_metadata(measure)},
         tags={DATA_VERSION_TAG: pages.key},
     )
 
