@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 import dagster as dg
+from sqlalchemy.exc import IntegrityError
 
 from stalign_assets.recipes.recipe import Partitioning
 
@@ -23,16 +24,24 @@ def partitions_of(partitioning: Partitioning) -> dg.DynamicPartitionsDefinition 
 
 def register_folds(instance: dg.DagsterInstance, folds: Iterable[str]) -> None:
     """Add the folds that have no partition yet."""
-    known = set(instance.get_dynamic_partitions("folds"))
-    new = [fold for fold in folds if fold not in known]
-    if new:
-        instance.add_dynamic_partitions("folds", new)
+    _register(instance, "folds", list(folds))
 
 
 def register_donors(instance: dg.DagsterInstance, donors: Iterable[str]) -> list[str]:
     """Add the donors that have no partition yet; returns those added. None is ever removed here."""
-    known = set(instance.get_dynamic_partitions("donors"))
-    new = [donor for donor in donors if donor not in known]
-    if new:
-        instance.add_dynamic_partitions("donors", new)
-    return new
+    return _register(instance, "donors", list(donors))
+
+
+def _register(instance: dg.DagsterInstance, partitions: str, names: list[str]) -> list[str]:
+    """Add what is missing; another process may do the same at the same moment, of which the database complains."""
+    added: list[str] = []
+    while True:
+        known = set(instance.get_dynamic_partitions(partitions))
+        new = [name for name in names if name not in known]
+        if not new:
+            return added
+        try:
+            instance.add_dynamic_partitions(partitions, new)
+        except IntegrityError:
+            continue
+        added += new
