@@ -88,15 +88,20 @@ def _summary_values(summary: Mapping[str, Any]) -> dict[str, dg.MetadataValue]:
 
 def _pictures(artifact: Artifact) -> dict[str, dg.MetadataValue]:
     """Small pictures in one entry, which the UI opens at one click, and the files of the full ones."""
-    images: list[str] = []
+    images: dict[str, bytes] = {}
     files: dict[str, dg.MetadataValue] = {}
     for name in artifact.names(f"*{THUMBNAIL_SUFFIX}"):
-        encoded = base64.b64encode(artifact.bytes(name)).decode()
         title = name.removesuffix(THUMBNAIL_SUFFIX)
-        images.append(f"![{title}](data:image/png;base64,{encoded})")
+        images[title] = artifact.bytes(name)
         full = f"{title}.png"
         if full in artifact.manifest.files:
             files[f"{title}_file"] = dg.MetadataValue.path(str(artifact.location(full)))
+    return {**pictures_entry(images), **files}
+
+
+def pictures_entry(images: Mapping[str, bytes]) -> dict[str, dg.MetadataValue]:
+    """Small PNG pictures by title, in one entry; no entry where there are none."""
     if not images:
-        return files
-    return {"pictures": dg.MetadataValue.md("\n\n".join(images)), **files}
+        return {}
+    shown = [f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})" for title, png in images.items()]
+    return {"pictures": dg.MetadataValue.md("\n\n".join(shown))}

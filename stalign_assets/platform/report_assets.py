@@ -1,6 +1,5 @@
 """The assets `cohort_report` and `donor_report`: pages for people, with what they show as metadata."""
 
-import base64
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +11,7 @@ from stalign_assets import reporting
 from stalign_assets.locking import using_store
 from stalign_assets.measure import Measure
 from stalign_assets.platform.assets import failing_in_one_line
-from stalign_assets.platform.metadata import cost_metadata
+from stalign_assets.platform.metadata import cost_metadata, pictures_entry
 from stalign_assets.platform.partitions import DONORS
 from stalign_assets.platform.resources import StudyResource
 from stalign_assets.platform.tables_asset import METRICS_TABLES
@@ -66,8 +65,10 @@ def _cohort_report(deps: list[Any]) -> dg.AssetsDefinition:
                 watcher.said_done(f"{COHORT_REPORT}: not written, {pages}")
                 return
             watcher.said_done(f"{COHORT_REPORT}: {'reused' if pages.reused else 'written'}")
-        for donor in _untold(context.instance, pages):
-            context.log_event(_of_donor(opened, donor, pages, measure))
+        untold = _untold(context.instance, pages)
+        counts = _spots_of_domains(opened) if untold else {}
+        for donor in untold:
+            context.log_event(_of_donor(opened, donor, pages, counts.get(donor, {}), measure))
         yield dg.MaterializeResult(
             metadata={
                 "reused": pages.reused,
@@ -94,12 +95,16 @@ def _donor_report(deps: list[Any]) -> dg.AssetsDefinition:
         kinds={"html"},
     )
     def donor_report(context: dg.AssetExecutionContext, study: StudyResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        donor = context.partition_key
         with failing_in_one_line(), Measure() as measure:
             opened = study.of_run(context.run_id)
             with using_store(opened, context.log.info), opened.store.remembering():
-                page, key = write_donor_report(opened, context.partition_key)
+                page, key = write_donor_report(opened, donor)
         return dg.MaterializeResult(
-            metadata={**_facts_of_donor(opened, context.partition_key, page), **cost_metadata(measure)},
+            metadata={
+                **_facts_of_donor(opened, donor, page, _spots_of_domains(opened).get(donor, {})),
+                **cost_metadata(measure),
+            },
             data_version=dg.DataVersion(key),
         )
 
@@ -117,38 +122,43 @@ def _untold(instance: dg.DagsterInstance, pages: Pages) -> list[str]:
     return [donor for donor in pages.donors if told.get(donor, {}).get(DATA_VERSION_TAG) != pages.key]
 
 
-def _of_donor(study: Study, donor: str, pages: Pages, measure: Measure) -> dg.AssetMaterialization:
+def _of_donor(
+    study: Study, donor: str, pages: Pages, spots_of_domains: Mapping[str, int], measure: Measure
+) -> dg.AssetMaterialization:
     """The donor's page, told of by the step that wrote all of them, and with what that step took."""
     return dg.AssetMaterialization(
         asset_key=DONOR_REPORT,
         partition=donor,
-        metadata={**_facts_of_donor(study, donor, pages.donors[donor]), **cost_metadata(measure)},
+        metadata={**_facts_of_donor(study, donor, pages.donors[donor], spots_of_domains), **cost_metadata(measure)},
         tags={DATA_VERSION_TAG: pages.key},
     )
 
 
-def _facts_of_donor(study: Study, donor: str, page: Path) -> dict[str, Any]:
+def _spots_of_domains(study: Study) -> dict[str, dict[str, int]]:
+    """By donor, the spots of each domain of the reported variant."""
+    domains = study.store.current(f"cohort/{reported_variant(study.settings)}/domains", UNPARTITIONED)
+    if domains is None:
+        return {}
+    table = domains.table("domains.parquet")[["donor", "domain"]].astype(str)
+    return {
+        donor: {name: int(n) for name, n in own["domain"].value_counts().items()}
+        for donor, own in table.groupby("donor")
+    }
+
+
+def _facts_of_donor(study: Study, donor: str, page: Path, spots_of_domains: Mapping[str, int]) -> dict[str, Any]:
     raw = study.store.current(RAW, donor)
     samples = {} if raw is None else raw.manifest.summary["samples"]
-    domains = study.store.current(f"cohort/{reported_variant(study.settings)}/domains", UNPARTITIONED)
-    facts: dict[str, Any] = {
+    return {
         "page": dg.MetadataValue.path(str(page)),
         "samples": dg.MetadataValue.text(", ".join(sorted(samples))),
         "n_spots": sum(each["spots"] for each in samples.values()),
+        "spots_of_domains": dg.MetadataValue.json(dict(spots_of_domains)),
+        **_pictures(study, (f"domain_maps_{donor}", f"umaps_{donor}")),
     }
-    if domains is not None:
-        table = domains.table("domains.parquet")
-        counts = table[table["donor"] == donor]["domain"].value_counts()
-        facts["spots_of_domains"] = dg.MetadataValue.json({str(name): int(n) for name, n in counts.items()})
-    return facts | _pictures(study, (f"domain_maps_{donor}", f"umaps_{donor}"))
 
 
-def _pictures(study: Study, names: tuple[str, ...]) -> dict[str, Any]:
-    """Small pictures of the figures that are there, in one entry, which the UI opens at one click."""
-    shown = []
-    for name in names:
-        path = study.reports / FIGURES_FOLDER / f"{name}.png"
-        if path.is_file():
-            encoded = base64.b64encode(thumbnail(path.read_bytes())).decode()
-            shown.append(f"![{name}](data:image/png;base64,{encoded})")
-    return {"pictures": dg.MetadataValue.md("\n\n".join(shown))} if shown else {}
+def _pictures(study: Study, names: tuple[str, ...]) -> dict[str, dg.MetadataValue]:
+    """Small pictures of the figures that are there."""
+    paths = {name: study.reports / FIGURES_FOLDER / f"{name}.png" for name in names}
+    return pictures_entry({name: thumbnail(path.read_bytes()) for name, path in paths.items() if path.is_file()})
