@@ -62,6 +62,8 @@ class ReportContent:
         self.colors = domain_colors(self.table["domain"].unique())
         self.conditions = {sample.sample: sample.condition for sample in study.cohort.samples}
         self.absent = dict(self._absent())
+        self._of_sample = dict(tuple(self.table.groupby("sample", sort=False)))
+        self._panels: dict[str, TissuePanel] = {}
 
     @property
     def donors(self) -> tuple[str, ...]:
@@ -72,21 +74,21 @@ class ReportContent:
         """Donor and sample of a donor's samples; of all donors if none is named."""
         return [(each, sample) for each, sample in self.source.samples if donor in ("", each)]
 
-    @cached_property
-    def panels(self) -> dict[str, TissuePanel]:
-        """What the map of each sample shows."""
-        return dict(self._panels())
+    def panel(self, donor: str, sample: str) -> TissuePanel:
+        """What the map of a sample shows; read once, with a picture no larger than a figure needs."""
+        if sample not in self._panels:
+            self._panels[sample] = self._read_panel(donor, sample)
+        return self._panels[sample]
 
     @cached_property
     def projections(self) -> ProjectedSpots:
         """UMAPs before and after correction, of the same spots."""
         return project_spots(self.source)
 
-    def lacks_its_picture(self, sample: str) -> bool:
+    def lacks_its_picture(self, donor: str, sample: str) -> bool:
         """Whether a sample was read with an image that cannot be shown now."""
-        donor = next(of for of, each in self.source.samples if each == sample)
         had = self.source.raw[donor].manifest.summary["samples"][sample]["image"] != "none"
-        return had and self.panels[sample].picture is None
+        return had and self.panel(donor, sample).picture is None
 
     @property
     def images_there(self) -> list[str]:
@@ -118,26 +120,26 @@ class ReportContent:
             elif donor not in self.donors:
                 yield donor, "is not in this cohort yet"
 
-    def _panels(self) -> list[tuple[str, TissuePanel]]:
-        from stalign_core.plots.tissue_map import TissuePanel
+    def _read_panel(self, donor: str, sample: str) -> TissuePanel:
+        from stalign_core.images import reduce_pixels
+        from stalign_core.plots.tissue_map import LONGEST_SIDE, TissuePanel
 
-        of_sample = dict(tuple(self.table.groupby("sample", sort=False)))
-        panels = []
-        for donor, sample in self.source.samples:
-            raw = self.source.raw[donor]
-            spots = raw.table(f"{sample}.spots.parquet")
-            pictures, scales = self.source.pictures(sample)
-            kind = next(iter(pictures), "")
-            panel = TissuePanel(
-                title=f"{donor} · {sample}",
-                spatial=spots[["x", "y"]].to_numpy(dtype=np.float64),
-                domains=of_sample[sample].set_index("barcode").loc[spots["barcode"], "domain"].to_numpy(),
-                spot_diameter=float(raw.json(f"{sample}.image.json")["spot_diameter"]),
-                picture=pictures.get(kind),
-                scale=scales.get(kind, 1.0),
-            )
-            panels.append((sample, panel))
-        return panels
+        raw = self.source.raw[donor]
+        spots = raw.table(f"{sample}.spots.parquet")
+        domain_of = self._of_sample[sample].set_index("barcode")["domain"]
+        pictures, scales = self.source.pictures(sample)
+        picture, scale = None, 1.0
+        for kind, pixels in pictures.items():
+            picture, reduced = reduce_pixels(pixels, LONGEST_SIDE)
+            scale = scales[kind] * reduced
+        return TissuePanel(
+            title=f"{donor} · {sample}",
+            spatial=spots[["x", "y"]].to_numpy(dtype=np.float64),
+            domains=domain_of.loc[spots["barcode"]].to_numpy(),
+            spot_diameter=float(raw.json(f"{sample}.image.json")["spot_diameter"]),
+            picture=picture,
+            scale=scale,
+        )
 
 
 def _has_image(sample: Sample) -> bool:

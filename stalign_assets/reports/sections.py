@@ -92,9 +92,9 @@ def maps(content: ReportContent, donor: str) -> Section:
     """Domains over the H&E of each sample, one colour per domain throughout."""
     from stalign_core.plots.tissue_map import tissue_maps
 
-    panels = [content.panels[sample] for _, sample in content.samples_of(donor)]
+    panels = [content.panel(*place) for place in content.samples_of(donor)]
     figure = tissue_maps(panels, content.colors)
-    unseen = [sample for _, sample in content.samples_of(donor) if content.lacks_its_picture(sample)]
+    unseen = [place[1] for place in content.samples_of(donor) if content.lacks_its_picture(*place)]
     told = words(
         [f"{', '.join(unseen)}: the image cannot be read now, so spots lie on white."] if unseen else [], "warning"
     )

@@ -73,7 +73,11 @@ def write_reports(study: Study, variant: str = "", progress: Progress = silent) 
         If it was not run in cohort scope.
     """
     content = ReportContent(study, variant or reported_variant(study.settings))
-    key = _key(content)
+    return _write(content, _key(content), progress)
+
+
+def _write(content: ReportContent, key: str, progress: Progress) -> Pages:
+    study = content.study
     pages = {donor: study.reports / donor_page(donor) for donor in content.donors}
     study.reports.mkdir(parents=True, exist_ok=True)
     for done, (donor, path) in enumerate(pages.items()):
@@ -125,7 +129,7 @@ def update_reports(study: Study, recipes: Mapping[str, Recipe], progress: Progre
     cohort = study.reports / COHORT_PAGE
     if all(key_of_page(path) == key for path in (cohort, *pages.values())) and _have_figures(content):
         return Pages(variant, key, cohort, pages, reused=True)
-    return write_reports(study, variant, progress)
+    return _write(content, key, progress)
 
 
 def _have_figures(content: ReportContent) -> bool:

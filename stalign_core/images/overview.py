@@ -47,14 +47,32 @@ def read_overview(path: str | PathLike[str], longest_side: int = LONGEST_SIDE) -
     path = Path(path)
     kind = image_format(path)
     if kind == "jpeg":
-        pixels, scale = reduced_jpeg(path, longest_side)
-        step = _step(pixels.shape[1], pixels.shape[0], longest_side)
-        return _block_means(pixels, step), scale / step
+        decoded, fraction = reduced_jpeg(path, longest_side)
+        pixels, scale = reduce_pixels(decoded, longest_side)
+        return pixels, fraction * scale
     if kind == "zarr":
         return _reduced(*ome_zarr_tiles(path, longest_side), longest_side)
     if kind == "tiff":
         return _reduced(*tiff_tiles(path, longest_side), longest_side)
     return _reduced(picture_tiles(path, kind), 1.0, longest_side)
+
+
+def reduce_pixels(pixels: Pixels, longest_side: int) -> tuple[Pixels, float]:
+    """A picture in memory, reduced by averaging square blocks of pixels.
+
+    Parameters
+    ----------
+    pixels
+        (height, width, 3) uint8.
+    longest_side
+        Pixels of the longer side at most.
+
+    Returns
+    -------
+    (height, width, 3) uint8, and its pixels per pixel of the given ones.
+    """
+    step = _step(pixels.shape[1], pixels.shape[0], longest_side)
+    return _block_means(pixels, step), 1 / step
 
 
 def _reduced(source: TileSource, scale: float, longest_side: int) -> tuple[Pixels, float]:

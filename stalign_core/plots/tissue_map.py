@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _COLUMNS: Final = 5
 _PANEL: Final = 2.4
-_LARGEST_SIDE: Final = 500
-"""Pixels of a picture's longer side in a figure: more only makes the page heavy."""
+LONGEST_SIDE: Final = 500
+"""Pixels that a picture's longer side needs in a figure: more only makes the page heavy."""
 
 
 _LARGEST_TITLE: Final = 11.0
@@ -74,9 +74,8 @@ def _draw(ax: Axes, panel: TissuePanel, colors: Mapping[str, str]) -> None:
 
     if panel.picture is not None:
         height, width = panel.picture.shape[:2]
-        step = max(1, math.ceil(max(height, width) / _LARGEST_SIDE))
         extent = (0, width / panel.scale, height / panel.scale, 0)
-        ax.imshow(panel.picture[::step, ::step], extent=extent, interpolation="nearest")
+        ax.imshow(panel.picture, extent=extent, interpolation="nearest")
     diameters = np.full(len(panel.spatial), panel.spot_diameter)
     spots = EllipseCollection(
         diameters,
