@@ -11,6 +11,7 @@ from stalign_core.errors import ImageError
 from stalign_core.images.facts import ImageFacts
 from stalign_core.images.faults import image_faults
 from stalign_core.images.pixels import Pixels, to_rgb
+from stalign_core.images.pyramid import coarsest_level
 from stalign_core.images.slide import TileSource
 
 MAX_CHUNK_BYTES: Final = 2**30
@@ -69,10 +70,7 @@ def ome_zarr_tiles(path: Path, longest_side: int | None = None) -> tuple[TileSou
     """
     scales, axes = _scales(path)
     x, y = axes.index("x"), axes.index("y")
-    array = scales[0]
-    if longest_side is not None:
-        large_enough = [scale for scale in scales if max(scale.shape[x], scale.shape[y]) >= longest_side]
-        array = min(large_enough, key=lambda scale: scale.shape[x], default=array)
+    array = coarsest_level(scales, lambda scale: (scale.shape[x], scale.shape[y]), longest_side)
     if array.dtype not in (bool, np.uint8, np.uint16, np.float16, np.float32, np.float64):
         raise ImageError(str(path), f"stores {array.dtype} samples", expected="RGB of 8 or 16 bits")
     return _ChunkTiles(path, array, axes), array.shape[x] / scales[0].shape[x]

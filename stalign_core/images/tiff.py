@@ -14,6 +14,7 @@ from stalign_core.errors import ImageError
 from stalign_core.images.facts import ImageFacts
 from stalign_core.images.faults import image_faults
 from stalign_core.images.pixels import Pixels, to_rgb
+from stalign_core.images.pyramid import coarsest_level
 from stalign_core.images.slide import TileSource
 
 MAX_SEGMENT_BYTES: Final = 2**30
@@ -145,7 +146,9 @@ def tiff_tiles(path: Path, longest_side: int | None = None) -> tuple[TileSource,
         tiff = _open(path)
         try:
             finest = _largest_series(path, tiff)
-            series = finest if longest_side is None else _coarsest_level(finest, longest_side)
+            # Levels of other axes are no part of the pyramid.
+            levels = [finest, *(level for level in finest.levels[1:] if level.axes == finest.axes)]
+            series = coarsest_level(levels, lambda level: (_extent(level, "X"), _extent(level, "Y")), longest_side)
             facts = _facts(path, series)
             layout = _layout(path, series)
             mapped = series.dataoffset is not None and series.keyframe.is_memmappable
@@ -181,16 +184,6 @@ def _largest_series(path: Path, tiff: Any) -> Any:
             remedy=_CONVERT,
         )
     return largest
-
-
-def _coarsest_level(finest: Any, longest_side: int) -> Any:
-    """The last level of a pyramid whose longer side is long enough; levels of other axes are no part of it."""
-    large_enough = [
-        level
-        for level in finest.levels
-        if level.axes == finest.axes and max(_extent(level, "X"), _extent(level, "Y")) >= longest_side
-    ]
-    return min(large_enough, key=lambda level: _extent(level, "X"), default=finest)
 
 
 def _extent(series: Any, axis: str) -> int:
