@@ -1,4 +1,4 @@
-"""Words that messages share: counted things, and what a misspelt name may have meant."""
+"""Words that messages share: counted things, times, and what a misspelt name may have meant."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ def counted(number: int, noun: str) -> str:
 def have(number: int) -> str:
     """The verb of a counted thing: 1 spot ``has``, 3 spots ``have``."""
     return "has" if number == 1 else "have"
+
+
+def span(seconds: float) -> str:
+    """A time in the unit that suits it: ``40 s``, ``3 min``, ``2.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def meant(name: str, known: Iterable[str]) -> str:

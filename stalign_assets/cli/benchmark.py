@@ -48,8 +48,8 @@ def _print_outcome(outcome: Outcome, *, dry_run: bool) -> None:
     from stalign_assets.cli.metrics import print_table
     from stalign_assets.recipes.benchmark.results import SHOWN_METRICS
     from stalign_assets.study import REPORTS_FOLDER
-    from stalign_core.benchmark.forecast import in_minutes
     from stalign_core.benchmark.page import gains_table, main_table
+    from stalign_core.wording import span
 
     for line in outcome.notes:
         click.echo(line)
@@ -57,7 +57,7 @@ def _print_outcome(outcome: Outcome, *, dry_run: bool) -> None:
         click.echo(outcome.forecast.line())
     if outcome.files:
         if outcome.forecast is not None and outcome.forecast.expected:
-            click.echo(f"took {in_minutes(outcome.seconds)}, foreseen were {in_minutes(outcome.forecast.expected)}")
+            click.echo(f"took {span(outcome.seconds)}, foreseen were {span(outcome.forecast.expected)}")
         tables = results_tables(outcome.study)
         clusterer = outcome.study.settings.domains.clusterer
         print_table(main_table(tables["summary"], clusterer, SHOWN_METRICS))

@@ -18,9 +18,9 @@ from rich.progress import (
 from rich.text import Text
 
 from stalign_assets.cli.plain_progress import EVERY_SECONDS, PlainProgress
-from stalign_assets.cli.spans import left_words, span
 from stalign_assets.reporting import WARNING, StepEnd
 from stalign_core.store.store import UNPARTITIONED
+from stalign_core.wording import span
 
 _A_MOMENT = 2.0
 """Seconds."""
@@ -35,7 +35,7 @@ class _Times(ProgressColumn):
         if task.total is not None:
             words.insert(0, f"{task.completed:.0f} of {task.total:.0f}")
             if task.time_remaining is not None:
-                words.append(left_words(task.time_remaining))
+                words.append(f"about {span(task.time_remaining)} left")
         return Text(", ".join(words))
 
 

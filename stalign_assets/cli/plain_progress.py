@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from stalign_assets.cli.spans import left_words, span
+from stalign_core.wording import span
 
 EVERY_SECONDS: Final = 10.0
 _FIRST_AFTER_SECONDS: Final = 1.0
@@ -101,7 +101,7 @@ class PlainProgress:
             words.insert(0, f"{self._done} of {self._total}")
             done, seconds = self._done - self._done_at_first, now - self._counting_since
             if done > 0:
-                words.append(left_words(seconds / done * (self._total - self._done)))
+                words.append(f"about {span(seconds / done * (self._total - self._done))} left")
         return ", ".join(words)
 
     def _keep_looking(self) -> None:

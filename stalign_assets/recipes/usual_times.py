@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
+from stalign_core.wording import span
+
 if TYPE_CHECKING:
     from stalign_assets.recipes.recipe import Task
 
@@ -22,5 +24,4 @@ def tell_usual_time(task: Task, method: str, n_spots: int) -> None:
         return
     seconds = _SECONDS[method](n_spots)
     if seconds >= _A_MOMENT:
-        about = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
-        task.say(f"{method} of {n_spots:,} spots takes about {about} on two cores")
+        task.say(f"{method} of {n_spots:,} spots takes about {span(seconds)} on two cores")

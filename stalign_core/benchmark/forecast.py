@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from stalign_core.benchmark.pace import Pace
+from stalign_core.wording import span
 
 if TYPE_CHECKING:
     from stalign_core.settings import Settings
@@ -132,14 +133,14 @@ class Forecast:
         if not self.n_trials and not self.n_corrections and self.expected:
             return (
                 f"no trial to compute, {self.n_reused} are there; tables and figures take about "
-                f"{in_minutes(self.expected)}, at most {in_minutes(self.longest)}"
+                f"{span(self.expected)}, at most {span(self.longest)}"
             )
         if not self.n_trials and not self.n_corrections:
             return f"nothing to compute; {self.n_reused} trials are there"
         folds = f", {self.at_once} folds at once" if self.at_once > 1 else ""
         return (
             f"about {self.n_trials} trials and {self.n_corrections} corrections to compute, {self.n_reused} trials "
-            f"there; about {in_minutes(self.expected)}, at most {in_minutes(self.longest)}{folds}"
+            f"there; about {span(self.expected)}, at most {span(self.longest)}{folds}"
         )
 
 
@@ -187,8 +188,3 @@ def _wall(items: Sequence[Work], costs: Costs, at_once: int, *, certain: bool) -
         soonest = lanes.index(min(lanes))
         lanes[soonest] += seconds + (start if at_once > 1 else 0.0)
     return max(lanes)
-
-
-def in_minutes(seconds: float) -> str:
-    """A time for a reader."""
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

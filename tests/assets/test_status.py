@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 from stalign_assets.cli.console import _Times
 from stalign_assets.cli.main import cli
-from stalign_assets.cli.spans import span
+from stalign_core.wording import span
 
 
 def _status(study: Path, *options: str) -> str:
