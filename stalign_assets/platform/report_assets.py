@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import dagster as dg
+import pandas as pd
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from stalign_assets import reporting
@@ -139,10 +140,11 @@ def _spots_of_domains(study: Study) -> dict[str, dict[str, int]]:
     domains = study.store.current(f"cohort/{reported_variant(study.settings)}/domains", UNPARTITIONED)
     if domains is None:
         return {}
-    table = domains.table("domains.parquet")[["donor", "domain"]].astype(str)
+    table = domains.table("domains.parquet")
+    counts = pd.crosstab(table["donor"], table["domain"])
     return {
-        donor: {name: int(n) for name, n in own["domain"].value_counts().items()}
-        for donor, own in table.groupby("donor")
+        str(donor): {str(domain): int(number) for domain, number in row.items() if number}
+        for donor, row in counts.iterrows()
     }
 
 
