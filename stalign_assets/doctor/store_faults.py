@@ -28,6 +28,8 @@ _UNFINISHED_WRITE: Final = re.compile(r"\..+\.[0-9a-f]{32}(\.wal)?")
 """How every file is called that is written beside the one it is to replace."""
 _UNFINISHED_EXPORT: Final = re.compile(r"\.atlas\.h5ad\.\w+|\.atlas\.[0-9a-f]{32}\.zarr")
 """How folders are called in which an atlas takes shape."""
+_MOVED_ASIDE: Final = re.compile(r"\.(atlas\.zarr)\.[0-9a-f]{32}")
+"""How a folder is called while another takes its place."""
 
 
 def broken_artifacts(study: Study) -> Iterator[Finding]:
@@ -82,9 +84,8 @@ def leftovers(study: Study) -> Iterator[Finding]:
     for folder in study.store.staging_leftovers(untouched_since=0.0):
         yield Finding("leftover", str(folder), "was left by a killed process", "removed", study.store.sweep_staging)
     for folder in sorted((study.folder / EXPORTS_FOLDER).glob("*/.*")):
-        if folder.is_dir() and _UNFINISHED_EXPORT.fullmatch(folder.name) is not None:
-            remove = partial(shutil.rmtree, folder, ignore_errors=True)
-            yield Finding("leftover", str(folder), "was not written to its end", "removed", remove)
+        if folder.is_dir():
+            yield from _unfinished_export(folder)
     for path in _unfinished_writes(study):
         yield Finding(
             "leftover", str(path), "was not written to its end", "removed", partial(path.unlink, missing_ok=True)
@@ -116,6 +117,18 @@ def _meant(study: Study, asset: str, partition: str, pointer: bytes) -> Artifact
             if found is not None:
                 whole.append(found)
     return max(whole, key=lambda artifact: artifact.manifest.created, default=None)
+
+
+def _unfinished_export(folder: Path) -> Iterator[Finding]:
+    remove = partial(shutil.rmtree, folder, ignore_errors=True)
+    aside = _MOVED_ASIDE.fullmatch(folder.name)
+    if aside is not None and not folder.with_name(aside[1]).exists():
+        put_back = partial(folder.rename, folder.with_name(aside[1]))
+        yield Finding("leftover", str(folder), "was moved aside, and nothing took its place", "put back", put_back)
+    elif aside is not None:
+        yield Finding("leftover", str(folder), "another has taken its place", "removed", remove)
+    elif _UNFINISHED_EXPORT.fullmatch(folder.name) is not None:
+        yield Finding("leftover", str(folder), "was not written to its end", "removed", remove)
 
 
 def _unfinished_writes(study: Study) -> Iterator[Path]:

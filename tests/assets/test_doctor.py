@@ -277,3 +277,17 @@ def test_a_finding_is_one_line_that_says_the_cure(local: Study) -> None:
     assert "\n" not in told.line and told.line.startswith(
         f"pointer {pointer}: is not a whole pointer; to repair: set to"
     )
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_an_export_that_was_moved_aside_comes_back_unless_another_took_its_place(local: Study, replaced: bool) -> None:
+    aside = local.folder / "exports" / "harmony" / f".atlas.zarr.{KEYS[0]}"
+    aside.mkdir(parents=True)
+    (aside / "zarr.json").write_text("earlier")
+    place = aside.with_name("atlas.zarr")
+    if replaced:
+        place.mkdir()
+        (place / "zarr.json").write_text("newer")
+    list(examine(local, repair=True))
+    assert (place / "zarr.json").read_text() == ("newer" if replaced else "earlier")
+    assert [path.name for path in place.parent.iterdir()] == ["atlas.zarr"]
