@@ -25,7 +25,7 @@ def command(study: Path, variant: str, formats: str, out: Path | None, quiet: bo
     with StepConsole(quiet=quiet) as console:
         console.working("loading")
         from stalign_assets.exporting import export_cohort
-        from stalign_assets.reports.content import reported_variant
+        from stalign_assets.pages.content import reported_variant
         from stalign_assets.study import open_study
 
         opened = open_study(study)

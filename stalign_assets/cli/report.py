@@ -21,7 +21,7 @@ def command(study: Path, variant: str, quiet: bool, as_json: bool) -> None:
 
     with StepConsole(quiet=quiet) as console:
         console.working("loading")
-        from stalign_assets.reports.writing import write_reports
+        from stalign_assets.pages.writing import write_reports
         from stalign_assets.study import open_study
 
         written = write_reports(open_study(study), variant, console.step_progress).files

@@ -9,12 +9,12 @@ from pydantic import Field
 from stalign_assets.exporting import DEFAULT_FORMATS, EXPORTS_FOLDER, FORMATS, export_cohort
 from stalign_assets.locking import using_store
 from stalign_assets.measure import Measure
+from stalign_assets.pages.content import reported_variant
 from stalign_assets.platform.assets import failing_in_one_line
 from stalign_assets.platform.metadata import cost_metadata
 from stalign_assets.platform.resources import StudyResource
 from stalign_assets.recipes.samples import RAW
 from stalign_assets.reporting import watch
-from stalign_assets.reports.content import reported_variant
 from stalign_core.settings import Settings
 
 ATLAS: Final = "atlas"

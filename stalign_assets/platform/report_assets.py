@@ -11,6 +11,8 @@ from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from stalign_assets import reporting
 from stalign_assets.locking import using_store
 from stalign_assets.measure import Measure
+from stalign_assets.pages.content import FIGURES_FOLDER, reported_variant
+from stalign_assets.pages.writing import REPORT_VERSION, Pages, update_reports, write_donor_report
 from stalign_assets.platform.assets import failing_in_one_line
 from stalign_assets.platform.metadata import cost_metadata, pictures_entry
 from stalign_assets.platform.partitions import DONORS
@@ -19,8 +21,6 @@ from stalign_assets.platform.tables_asset import METRICS_TABLES
 from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.recipes.recipe import Recipe
 from stalign_assets.recipes.samples import RAW
-from stalign_assets.reports.content import FIGURES_FOLDER, reported_variant
-from stalign_assets.reports.writing import REPORT_VERSION, Pages, update_reports, write_donor_report
 from stalign_assets.study import Study
 from stalign_core.plots import thumbnail
 from stalign_core.settings import Settings

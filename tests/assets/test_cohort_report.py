@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from stalign_assets.cli.main import main
-from stalign_assets.reports.writing import write_reports
+from stalign_assets.pages.writing import write_reports
 from stalign_assets.study import open_study
 from stalign_core.errors import SettingsError
 from stalign_core.plots.marker_dots import leading_markers

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from stalign_assets.exporting import export_cohort
+from stalign_assets.pages.writing import write_reports
 from stalign_assets.platform.build import build_definitions
 from stalign_assets.platform.resources import StudyResource
-from stalign_assets.reports.writing import write_reports
 from stalign_assets.runs import open_instance
 from stalign_assets.study import open_study
 from tests.assets.conftest import run

@@ -13,10 +13,10 @@ from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from stalign_assets.doctor.examination import examine
 from stalign_assets.exporting import EXPORTS_FOLDER
+from stalign_assets.pages.writing import donor_page
 from stalign_assets.platform.atlas_asset import ATLAS
 from stalign_assets.platform.report_assets import COHORT_REPORT, DONOR_REPORT
 from stalign_assets.recipes.benchmark.results import SEARCH
-from stalign_assets.reports.writing import donor_page
 from stalign_assets.results.tables import query
 from stalign_assets.runs import open_instance
 from stalign_assets.study import COHORT_PAGE, REPORTS_FOLDER

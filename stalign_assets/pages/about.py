@@ -12,7 +12,7 @@ from stalign_core.reports import Section, folded, html_table, words
 from stalign_core.settings import Settings
 
 if TYPE_CHECKING:
-    from stalign_assets.reports.content import ReportContent
+    from stalign_assets.pages.content import ReportContent
 
 _NOT_TOLD: Final = ("store", "remote_store", "execution", "automation", "benchmark")
 """Sections that say where and when something is computed, and the evaluation's own."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from stalign_assets.pages import sections
+from stalign_assets.pages.about import made_from, settings_told
+from stalign_assets.pages.content import FIGURES_FOLDER, ReportContent, reported_variant
 from stalign_assets.planning import Freshness
-from stalign_assets.reports import sections
-from stalign_assets.reports.about import made_from, settings_told
-from stalign_assets.reports.content import FIGURES_FOLDER, ReportContent, reported_variant
 from stalign_assets.results.tables import key_of_tables
 from stalign_assets.study import COHORT_PAGE
 from stalign_core.errors import ArtifactError

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from stalign_assets.exporting import CohortSource
+from stalign_assets.pages.umaps import ProjectedSpots, project_spots
 from stalign_assets.recipes.graph import recipes_of
-from stalign_assets.reports.umaps import ProjectedSpots, project_spots
 from stalign_assets.wanted import reason_left_out
 from stalign_core import keys
 from stalign_core.errors import SettingsError, StalignError

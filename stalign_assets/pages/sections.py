@@ -15,7 +15,7 @@ from stalign_core.reports import Section, html_table, words
 from stalign_core.store.store import UNPARTITIONED
 
 if TYPE_CHECKING:
-    from stalign_assets.reports.content import ReportContent
+    from stalign_assets.pages.content import ReportContent
 
 _MARKERS_PER_DOMAIN: Final = 5
 _FEWEST_CONDITIONS: Final = 2
