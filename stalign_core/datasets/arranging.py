@@ -31,7 +31,7 @@ def check_published(folder: Path, file: RemoteFile) -> None:
             str(folder / file.name),
             "is not the file that was published: its SHA-256 differs",
             expected=file.sha256,
-            remedy=f"download it again from {file.url}",
+            remedy=f"download it again from {file.url}, or give a sheet of your own as --samples",
         )
 
 
