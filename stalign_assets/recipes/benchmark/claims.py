@@ -7,12 +7,19 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import IO, Final
 
 _FILE: Final = "claims.lock"
 _DIGITS: Final = 15
 _LOOK_EVERY_SECONDS: Final = 0.2
+
+
+@cache
+def claims_in(folder: Path) -> Claims:
+    """The one object of this process: closing any other handle of its file would end every claim."""
+    return Claims(folder)
 
 
 class Claims:
@@ -31,7 +38,6 @@ class Claims:
         self._file: IO[bytes] | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # Closing any handle of this file would end every claim of the process: there is one, and it stays open.
             self._file = (folder / _FILE).open("ab")
         except OSError:
             pass

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from stalign_assets.machine import machine_name
-from stalign_assets.recipes.benchmark.claims import Claims
+from stalign_assets.recipes.benchmark.claims import Claims, claims_in
 from stalign_assets.recipes.recipe import Input
 from stalign_assets.recipes.samples import EXTERNAL, GRIDS, MORPHOLOGY, RAW, used_encoders, used_representations
 from stalign_assets.rows import samples_of
@@ -89,7 +89,7 @@ class Bench:
     @cached_property
     def claims(self) -> Claims:
         """What this process computes, so that others leave it."""
-        return Claims(self.study.store.cache)
+        return claims_in(self.study.store.cache)
 
     def n_domains(self, donors: Sequence[str]) -> int:
         """K of a group: how many labels its annotated spots have."""
