@@ -18,6 +18,8 @@ from stalign_core.files import replace_file
 from stalign_core.reports import picture
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from matplotlib.figure import Figure
 
     from stalign_assets.study import Study
@@ -36,6 +38,11 @@ def reported_variant(settings: Settings) -> str:
             if variant.correction == method:
                 return name
     raise SettingsError("variants", "is empty", expected="one variant at least")
+
+
+def figures_folder(study: Study, donor: str = "") -> Path:
+    """Where the figures of a donor's page lie, or those of the cohort's."""
+    return study.reports / FIGURES_FOLDER / donor
 
 
 class ReportContent:
@@ -99,11 +106,11 @@ class ReportContent:
         """The file beside the page that holds a whole table."""
         return f"{name}_cohort_{self.variant}.csv"
 
-    def figure(self, name: str, figure: Figure) -> str:
+    def figure(self, name: str, figure: Figure, donor: str = "") -> str:
         """Keep a figure as PNG and SVG; the HTML that shows it."""
         from stalign_core.plots.canvas import to_png, to_svg
 
-        folder = self.study.reports / FIGURES_FOLDER
+        folder = figures_folder(self.study, donor)
         folder.mkdir(parents=True, exist_ok=True)
         png = to_png(figure)
         for path, payload in ((folder / f"{name}.png", png), (folder / f"{name}.svg", to_svg(figure))):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _MARKERS_PER_DOMAIN: Final = 5
 _FEWEST_CONDITIONS: Final = 2
+_MAPS: Final = 30
+"""Sections of one figure: as many as can be told apart on a sheet of paper."""
 _OTHERS: Final = "other donors"
 _OTHERS_COLOR: Final = "#E4E4E4"
 
@@ -93,12 +95,17 @@ def maps(content: ReportContent, donor: str) -> Section:
     from stalign_core.plots.tissue_map import tissue_maps
 
     panels = [content.panel(*place) for place in content.samples_of(donor)]
-    figure = tissue_maps(panels, content.colors)
+    figures = [
+        content.figure(
+            _numbered("domain_maps", start), tissue_maps(panels[start : start + _MAPS], content.colors), donor
+        )
+        for start in range(0, len(panels), _MAPS)
+    ]
     unseen = [place[1] for place in content.samples_of(donor) if content.lacks_its_picture(*place)]
     told = words(
         [f"{', '.join(unseen)}: the image cannot be read now, so spots lie on white."] if unseen else [], "warning"
     )
-    return Section("Domains on the tissue", told + content.figure(_named("domain_maps", donor), figure))
+    return Section("Domains on the tissue", told + "".join(figures))
 
 
 def composition(content: ReportContent, donor: str) -> Section:
@@ -112,7 +119,7 @@ def composition(content: ReportContent, donor: str) -> Section:
         counts = pd.crosstab(own[unit], own["domain"]).reindex(index=order, columns=list(content.colors), fill_value=0)
         figure = composition_bars(counts.div(counts.sum(axis=1), axis=0), content.colors)
         name = "composition" if unit == "sample" else "composition_of_donors"
-        bodies.append(words([f"Of each {unit}:"]) + content.figure(_named(name, donor), figure))
+        bodies.append(words([f"Of each {unit}:"]) + content.figure(name, figure, donor))
     return Section("Composition", "".join(bodies))
 
 
@@ -141,7 +148,7 @@ def umaps_of_donor(content: ReportContent, donor: str) -> list[Section]:
     domains = np.where(drawn.donor == donor, drawn.domain, _OTHERS)
     colors = {"domain": {**content.colors, _OTHERS: _OTHERS_COLOR}}
     figure = projection_grid(drawn.expression, {"domain": domains}, colors)
-    return [Section("Among the other donors", content.figure(_named("umaps", donor), figure))]
+    return [Section("Among the other donors", content.figure("umaps", figure, donor))]
 
 
 def markers(content: ReportContent) -> list[Section]:
@@ -245,5 +252,6 @@ def _programs_told(programs: pd.DataFrame, table: str) -> list[str]:
     ]
 
 
-def _named(figure: str, donor: str) -> str:
-    return f"{figure}_{donor}" if donor else figure
+def _numbered(figure: str, start: int) -> str:
+    """The name of a figure that goes on in others: the first has no number."""
+    return f"{figure}_{start // _MAPS + 1}" if start else figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from stalign_assets.pages import sections
 from stalign_assets.pages.about import made_from, settings_told
-from stalign_assets.pages.content import FIGURES_FOLDER, ReportContent, reported_variant
+from stalign_assets.pages.content import ReportContent, figures_folder, reported_variant
 from stalign_assets.planning import Freshness
 from stalign_assets.results.tables import key_of_tables
 from stalign_assets.study import COHORT_PAGE
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from stalign_assets.recipes.recipe import Recipe
     from stalign_assets.study import Study
 
-REPORT_VERSION: Final = 1
+REPORT_VERSION: Final = 2
 """Raised by one when the pages change."""
 
 
@@ -134,17 +135,15 @@ def update_reports(study: Study, recipes: Mapping[str, Recipe], progress: Progre
 
 def _have_figures(content: ReportContent) -> bool:
     """Whether the maps that every page has lie beside the pages."""
-    folder = content.study.reports / FIGURES_FOLDER
-    names = ["domain_maps", *(f"domain_maps_{donor}" for donor in content.donors)]
-    return all((folder / f"{name}.{kind}").is_file() for name in names for kind in ("png", "svg"))
+    folders = [figures_folder(content.study, donor) for donor in ("", *content.donors)]
+    return all((folder / f"domain_maps.{kind}").is_file() for folder in folders for kind in ("png", "svg"))
 
 
 def _forget_donors_that_left(study: Study, pages: set[Path]) -> None:
     """Remove pages and figures of donors that the cohort does not hold any more."""
     for path in set(study.reports.glob(donor_page("*"))) - pages:
         donor = path.stem.removeprefix("donor_")
-        for figure in (study.reports / FIGURES_FOLDER).glob(f"*_{donor}.*"):
-            figure.unlink(missing_ok=True)
+        shutil.rmtree(figures_folder(study, donor), ignore_errors=True)
         path.unlink(missing_ok=True)
 
 

@@ -11,7 +11,7 @@ from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from stalign_assets import reporting
 from stalign_assets.locking import using_store
 from stalign_assets.measure import Measure
-from stalign_assets.pages.content import FIGURES_FOLDER, reported_variant
+from stalign_assets.pages.content import figures_folder, reported_variant
 from stalign_assets.pages.writing import REPORT_VERSION, Pages, update_reports, write_donor_report
 from stalign_assets.platform.assets import failing_in_one_line
 from stalign_assets.platform.metadata import cost_metadata, pictures_entry
@@ -76,7 +76,7 @@ def _cohort_report(deps: list[Any]) -> dg.AssetsDefinition:
                 "page": dg.MetadataValue.path(str(pages.cohort)),
                 "variant": pages.variant,
                 "n_donors": len(pages.donors),
-                **_pictures(opened, ("domain_maps", "umaps", "composition")),
+                **_pictures(figures_folder(opened), ("domain_maps", "umaps", "composition")),
                 **cost_metadata(measure),
             },
             data_version=dg.DataVersion(pages.key),
@@ -156,11 +156,11 @@ def _facts_of_donor(study: Study, donor: str, page: Path, spots_of_domains: Mapp
         "samples": dg.MetadataValue.text(", ".join(sorted(samples))),
         "n_spots": sum(each["spots"] for each in samples.values()),
         "spots_of_domains": dg.MetadataValue.json(dict(spots_of_domains)),
-        **_pictures(study, (f"domain_maps_{donor}", f"umaps_{donor}")),
+        **_pictures(figures_folder(study, donor), ("domain_maps", "umaps")),
     }
 
 
-def _pictures(study: Study, names: tuple[str, ...]) -> dict[str, dg.MetadataValue]:
+def _pictures(folder: Path, names: tuple[str, ...]) -> dict[str, dg.MetadataValue]:
     """Small pictures of the figures that are there."""
-    paths = {name: study.reports / FIGURES_FOLDER / f"{name}.png" for name in names}
+    paths = {name: folder / f"{name}.png" for name in names}
     return pictures_entry({name: thumbnail(path.read_bytes()) for name, path in paths.items() if path.is_file()})

@@ -66,7 +66,7 @@ def test_a_run_leaves_a_page_of_the_cohort_and_one_per_donor(finished_study: Pat
 
 
 def test_figures_are_there_as_png_and_svg(finished_study: Path) -> None:
-    for name in ("domain_maps", "composition", "domain_maps_P01"):
+    for name in ("domain_maps", "composition", "P01/domain_maps"):
         folder = finished_study / "reports" / "figures"
         assert Image.open(folder / f"{name}.png").width > 300
         assert "<svg" in (folder / f"{name}.svg").read_text()

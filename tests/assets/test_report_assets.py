@@ -95,7 +95,8 @@ def test_a_retired_donor_has_no_page_any_more(study: Path) -> None:
     assert run(study).success
     assert sorted(path.name for path in (study / "reports").glob("*.html")) == ["cohort.html", "donor_P01.html"]
     assert "P02_S1" not in (study / "reports" / "cohort.html").read_text()
-    assert not list((study / "reports" / "figures").glob("*_P02.*"))
+    folders = [path.name for path in (study / "reports" / "figures").iterdir() if path.is_dir()]
+    assert folders == ["P01"]
 
 
 def test_a_donors_report_is_made_by_a_click(study: Path, history: dg.DagsterInstance) -> None:
@@ -194,7 +195,7 @@ def test_a_sample_whose_image_is_gone_lies_on_white_and_the_page_says_so(study: 
 
 
 def test_figures_that_were_deleted_come_back(study: Path) -> None:
-    figure = study / "reports" / "figures" / "domain_maps_P01.svg"
+    figure = study / "reports" / "figures" / "P01" / "domain_maps.svg"
     figure.unlink()
     assert run(study).success
     assert figure.is_file()
