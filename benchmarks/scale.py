@@ -1,6 +1,6 @@
 """What every asset of the Harmony line costs in cohorts of simulated donors, 5,000 spots and 12,000 genes each.
 
-usage: scale.py FOLDER [--donors 10 50 200] [--train-fraction 0.1] [--no-one-more] [--picture scale.png]
+usage: scale.py FOLDER [--donors 10 50 200] [--train-fraction 0.1] [--no-one-more] [--picture scale.png] [--rows 50]
 
 First the own assets of all donors are computed, then the cohort's for the first 10, 50 ... of them, anew at each size,
 since panel and bases change. Runs are those of `stalign run`; of the cohort's steps each has a process of its own, so
@@ -26,6 +26,7 @@ from typing import Any
 from common.asset_costs import AssetCost, costs_of, draw, table_of
 from common.memory import wait_measured
 from common.simulated_donors import donor_name, shared_biology, write_donor
+from common.synthetic import SECTION_ROWS
 
 MEGABYTES_PER_GIGABYTE = 1024
 SHEET_COLUMNS = ("sample", "donor", "path", "image", "annotation")
@@ -57,6 +58,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--donors", type=int, nargs="+", default=[10, 50, 200])
     parser.add_argument("--train-fraction", type=float, default=1.0, help="of the spots that AESTETIK trains on")
     parser.add_argument("--one-more", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--rows", type=int, default=SECTION_ROWS, help="of a section, 100 spots each")
     parser.add_argument("--picture", type=Path, help="where the plot goes")
     parser.add_argument("--only", choices=["samples", "cohort"], help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -67,7 +69,7 @@ def _measure(folder: Path, n_donors: int, phase: str, chosen: argparse.Namespace
     from stalign_assets.study import open_study
 
     began = time.time()
-    _write_donors(folder / "data", n_donors)
+    _write_donors(folder / "data", n_donors, chosen.rows)
     simulated = time.time() - began
     study = _study(folder, chosen)
     _set(study, "incremental", "freeze_bases", frozen)
@@ -86,14 +88,14 @@ def _measure(folder: Path, n_donors: int, phase: str, chosen: argparse.Namespace
     }
 
 
-def _write_donors(data: Path, n_donors: int) -> None:
+def _write_donors(data: Path, n_donors: int, n_rows: int) -> None:
     data.mkdir(parents=True, exist_ok=True)
     biology = shared_biology()
     rows = []
     for index in range(n_donors):
         row = data / f"{donor_name(index)}.json"
         if not row.is_file():
-            row.write_text(json.dumps(write_donor(data, index, biology)), encoding="utf-8")
+            row.write_text(json.dumps(write_donor(data, index, biology, n_rows=n_rows)), encoding="utf-8")
         rows.append(json.loads(row.read_text(encoding="utf-8")))
     with (data / "samples.csv").open("w", newline="", encoding="utf-8") as stream:
         lines = csv.DictWriter(stream, SHEET_COLUMNS)

@@ -45,7 +45,7 @@ class Follower:
             self._at_work.add(step)
             self._console.step_started(self._assets[step], "")
         elif event.is_step_materialization:
-            _tell_materialisation(event, self._console)
+            self._tell_materialisation(event.step_materialization_data.materialization)
         elif event.is_step_success or event.is_step_failure:
             self._at_work.discard(step)
         elif event.is_engine_event and TOLD in event.engine_event_data.metadata:
@@ -79,24 +79,24 @@ class Follower:
                 what, done, total = told
                 self._console.step_progress(f"{self._assets[entry.step_key]}: {what}", done, total)
 
-
-def _tell_materialisation(event: dg.DagsterEvent, console: Console) -> None:
-    materialization = event.step_materialization_data.materialization
-    metadata: dict[str, Any] = {name: value.value for name, value in materialization.metadata.items()}
-    asset = "/".join(materialization.asset_key.path)
-    reused = bool(metadata["reused"])
-    if "provenance" not in metadata:  # it makes no artifact, so there is none to count
-        console.step_said(f"{asset}: {'reused' if reused else 'rebuilt'}")
-        return
-    for line in () if reused else metadata.get("warnings", ()):
-        console.step_said(f"{WARNING} {line}")
-    console.step_done(
-        StepEnd(
-            asset=asset,
-            partition=materialization.partition or "",
-            reused=reused,
-            seconds=metadata["seconds"],
-            peak_memory_mb=metadata["peak_memory_mb"],
-            parts_reused=metadata.get("parts_reused", 0),
+    def _tell_materialisation(self, materialization: dg.AssetMaterialization) -> None:
+        metadata: dict[str, Any] = {name: value.value for name, value in materialization.metadata.items()}
+        asset = "/".join(materialization.asset_key.path)
+        if asset not in self._assets.values():  # a step that writes all donors' pages tells of each
+            return
+        reused = bool(metadata["reused"])
+        if "provenance" not in metadata:  # it makes no artifact, so there is none to count
+            self._console.step_said(f"{asset}: {'reused' if reused else 'rebuilt'}")
+            return
+        for line in () if reused else metadata.get("warnings", ()):
+            self._console.step_said(f"{WARNING} {line}")
+        self._console.step_done(
+            StepEnd(
+                asset=asset,
+                partition=materialization.partition or "",
+                reused=reused,
+                seconds=metadata["seconds"],
+                peak_memory_mb=metadata["peak_memory_mb"],
+                parts_reused=metadata.get("parts_reused", 0),
+            )
         )
-    )

@@ -1,17 +1,24 @@
-"""What each asset of a study cost, from the manifests of the artifacts in force, and pictures of it."""
+"""What each asset of a study cost, from the manifests of the artifacts in force and the history, and pictures of it."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import dagster as dg
+
 from stalign_assets.recipes.graph import recipes_of
+from stalign_assets.runs import open_instance
 from stalign_assets.study import Study
 from stalign_core.store.store import UNPARTITIONED
 
 GIGABYTE = 1 << 30
+MEGABYTES_PER_GIGABYTE = 1024
+COSTS = ("seconds", "cpu_seconds", "peak_memory_mb", "memory_at_start_mb")
+RESULTS = ("metrics_tables", "cohort_report")
+"""Assets that are written beside the store, and whose cost the history alone tells."""
 JOINT_STEPS = (
     "morphology_harmony",
     "corrected_features",
@@ -23,9 +30,11 @@ JOINT_STEPS = (
     "domain_profiles",
     "domain_markers",
     "domain_abundance",
+    "metrics_tables",
+    "cohort_report",
 )
 """Steps that look at all spots together, whatever is frozen, and those that follow from the domains, which change with
-every donor that comes: what a domain expresses is summed anew over all donors."""
+every donor that comes: what a domain expresses is summed anew over all donors, and every page tells of the cohort."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ def costs_of(study: Study, runs: Sequence[str] = ()) -> list[AssetCost]:
             if found is not None and (not runs or found.manifest.run_id in runs):
                 manifests[asset].append(found.manifest)
     n_spots = sum(study.store.current("raw_samples", donor).manifest.summary["n_spots"] for donor in donors)
-    return [
+    of_store = [
         AssetCost(
             n_donors=len(donors),
             n_spots=n_spots,
@@ -76,6 +85,25 @@ def costs_of(study: Study, runs: Sequence[str] = ()) -> list[AssetCost]:
         )
         for asset, found in manifests.items()
     ]
+    return [*of_store, *_costs_of_results(study, len(donors), n_spots, runs)]
+
+
+def _costs_of_results(study: Study, n_donors: int, n_spots: int, runs: Sequence[str]) -> Iterator[AssetCost]:
+    with open_instance(study) as instance:
+        for asset in RESULTS:
+            event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+            if event is None or (runs and event.run_id not in runs):
+                continue
+            told = {name: float(event.asset_materialization.metadata[name].value) for name in COSTS}
+            yield AssetCost(
+                n_donors=n_donors,
+                n_spots=n_spots,
+                asset=asset,
+                seconds=told["seconds"],
+                cpu_seconds=told["cpu_seconds"],
+                peak_gb=told["peak_memory_mb"] / MEGABYTES_PER_GIGABYTE,
+                own_gb=(told["peak_memory_mb"] - told["memory_at_start_mb"]) / MEGABYTES_PER_GIGABYTE,
+            )
 
 
 def table_of(costs: Iterable[AssetCost]) -> str:

@@ -61,13 +61,15 @@ def donor_name(index: int) -> str:
     return f"D{index:03d}"
 
 
-def write_donor(folder: Path, index: int, biology: Biology, seed: int = 0) -> dict[str, str]:
+def write_donor(
+    folder: Path, index: int, biology: Biology, seed: int = 0, n_rows: int = SECTION_ROWS
+) -> dict[str, str]:
     """Write counts (.h5ad), image (JPEG) and labels (CSV) of a donor's section; its row of the sample sheet."""
     rng = np.random.default_rng([seed, 1, index])
     name = donor_name(index)
-    row, column = (grid.ravel() for grid in np.mgrid[:SECTION_ROWS, :SECTION_COLUMNS])
+    row, column = (grid.ravel() for grid in np.mgrid[:n_rows, :SECTION_COLUMNS])
     bend = 4 * np.sin(column / 15 + rng.uniform(0, 2 * np.pi))
-    domain = (np.clip(row + bend, 0, SECTION_ROWS - 1) // LAYER_ROWS).astype(np.int64) % N_DOMAINS
+    domain = (np.clip(row + bend, 0, n_rows - 1) // LAYER_ROWS).astype(np.int64) % N_DOMAINS
     positions = MARGIN + SPOT_DISTANCE * np.column_stack([column + row % 2 / 2, row * np.sqrt(3) / 2])
     counts = draw_counts(biology, domain, rng)
     barcodes = [f"SPOT{number:05d}-1" for number in range(len(row))]

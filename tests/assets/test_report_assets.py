@@ -14,11 +14,14 @@ import dagster as dg
 import pytest
 from PIL import Image
 
+from stalign_assets.driver import Request, bring_up_to_date
 from stalign_assets.exporting import export_cohort
 from stalign_assets.pages.writing import write_reports
 from stalign_assets.platform.build import build_definitions
 from stalign_assets.platform.resources import StudyResource
+from stalign_assets.reporting import Silent
 from stalign_assets.runs import open_instance
+from stalign_assets.settings_file import set_value
 from stalign_assets.study import open_study
 from tests.assets.conftest import run
 
@@ -50,6 +53,17 @@ def told(instance: dg.DagsterInstance, asset: str, partition: str | None = None)
     materialization = records[0].asset_materialization
     assert materialization is not None
     return {name: value.value for name, value in materialization.metadata.items()}
+
+
+class Listener(Silent):
+    """Keeps the lines of steps."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def step_said(self, line: str) -> None:
+        """Keep a line."""
+        self.said.append(line)
 
 
 def pictures_in(markdown: str) -> list[Image.Image]:
@@ -87,6 +101,25 @@ def test_nothing_is_written_again_until_something_that_is_told_changes(study: Pa
     sheet.write_text(sheet.read_text().replace("treated", "recovered"))
     assert run(study).success
     assert "recovered" in page.read_text()
+
+
+def test_a_process_of_its_own_writes_the_reports_and_tells_of_each_donor(
+    study: Path, history: dg.DagsterInstance
+) -> None:
+    set_value(study / "study.toml", "execution", "processes", 2)
+    sheet = study / "samples.csv"
+    sheet.write_text(sheet.read_text().replace("treated", "recovered"))
+    console = Listener()
+    report = bring_up_to_date(Request.parse(study, scopes="cohort"), console)
+    assert report.exit_code == 0, report.lines()
+    assert "cohort_report: rebuilt" in console.said
+    assert "recovered" in (study / "reports" / "donor_P02.html").read_text()
+    (newest,) = history.get_runs(limit=1)
+    for donor in ("P01", "P02"):
+        (record,) = history.fetch_materializations(
+            dg.AssetRecordsFilter(dg.AssetKey("donor_report"), asset_partitions=[donor]), limit=1
+        ).records
+        assert record.event_log_entry.run_id == newest.run_id
 
 
 def test_a_retired_donor_has_no_page_any_more(study: Path) -> None:
