@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -135,7 +135,10 @@ def _run_in_process(study: Study, instance: dg.DagsterInstance, request: RunRequ
 def _run_in_processes(
     study: Study, instance: dg.DagsterInstance, request: RunRequest, run_id: str, console: Console
 ) -> None:
-    """Steps of other processes are told from the run's events and log, as they come."""
+    """Steps of other processes are told from the run's events and log, as they come.
+
+    Events are taken to the last also where they cannot be shown: steps whose events nobody takes never end.
+    """
     import dagster as dg
     from dagster._core.execution.api import execute_run_iterator
 
@@ -149,9 +152,21 @@ def _run_in_processes(
         subset, run_id=run_id, run_config=_QUIET, tags={**tags, **own_tags()}, asset_selection=selection
     )
     follower = Follower(instance, run_id, request.assets, console)
+    fault: Exception | None = None
     with follower.telling_progress():
         for event in execute_run_iterator(job, run, instance):
-            follower.tell(event)
+            if fault is None:
+                fault = _fault_in(follower.tell, event)
+    if fault is not None:
+        raise fault
+
+
+def _fault_in(tell: Callable[[dg.DagsterEvent], None], event: dg.DagsterEvent) -> Exception | None:
+    try:
+        tell(event)
+    except Exception as error:
+        return error
+    return None
 
 
 def reconstructable_job(study: Study) -> ReconstructableJob:

@@ -208,6 +208,22 @@ def test_steps_in_processes_of_their_own_are_shown_and_counted(study: Path) -> N
         assert each.tags[HOST_TAG] == socket.gethostname() and each.is_success
 
 
+@pytest.mark.slow
+def test_a_terminal_that_is_gone_ends_the_command_but_no_step(study: Path) -> None:
+    class Gone(Silent):
+        def step_started(self, asset: str, partition: str, earlier_seconds: float = 0.0) -> None:
+            """Nobody reads any more."""
+            raise BrokenPipeError
+
+    set_value(study / "study.toml", "execution", "processes", 2)
+    set_value(study / "study.toml", "domains", "refine_neighbors", 4)
+    request = Request.parse(study, scopes="donor", donors="P01", variants="uncorrected")
+    with pytest.raises(BrokenPipeError):
+        bring_up_to_date(request, Gone())
+    with open_instance(open_study(study)) as instance:
+        assert instance.get_runs(limit=1)[0].is_success
+
+
 def test_progress_that_steps_of_other_processes_log_is_shown_while_they_are_at_work(tmp_path: Path) -> None:
     console, shown = Recorder(), threading.Event()
     console.step_progress = lambda *told: (console.progress.append(told), shown.set())  # type: ignore[method-assign]
