@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import pandas as pd
 
 from stalign_assets.exporting import CohortSource
 from stalign_assets.pages.umaps import ProjectedSpots, project_spots
@@ -16,6 +17,7 @@ from stalign_core import keys
 from stalign_core.errors import SettingsError, StalignError
 from stalign_core.files import replace_file
 from stalign_core.reports import picture
+from stalign_core.store.store import UNPARTITIONED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,6 +83,17 @@ class ReportContent:
         """Donor and sample of a donor's samples; of all donors if none is named."""
         return [(each, sample) for each, sample in self.source.samples if donor in ("", each)]
 
+    def spots_of(self, donor: str) -> pd.DataFrame:
+        """Spots of a donor's samples with their domains; of all donors if none is named."""
+        if not donor:
+            return self.table
+        return pd.concat([self._of_sample[sample] for _, sample in self.samples_of(donor)])
+
+    def programs_of(self, donor: str) -> pd.DataFrame:
+        """Genes that mark a domain when tested within this donor; no rows where nothing was tested."""
+        table, rows_of_donor = self._programs
+        return table.iloc[rows_of_donor.get(donor, [])]
+
     def panel(self, donor: str, sample: str) -> TissuePanel:
         """What the map of a sample shows; read once, with a picture no larger than a figure needs."""
         if sample not in self._panels:
@@ -91,6 +104,19 @@ class ReportContent:
     def projections(self) -> ProjectedSpots:
         """UMAPs before and after correction, of the same spots."""
         return project_spots(self.source)
+
+    @cached_property
+    def _programs(self) -> tuple[pd.DataFrame, Mapping[str, list[int]]]:
+        """The table of programs, and which of its rows tell of each donor: it is as long as there are genes."""
+        found = self.study.store.current(f"cohort/{self.variant}/domain_markers", UNPARTITIONED)
+        if found is None:
+            return pd.DataFrame(), {}
+        table = found.table("programs.parquet")
+        rows_of_donor: dict[str, list[int]] = {}
+        for row, donors in enumerate(table["donors"]):
+            for donor in donors.split(", "):
+                rows_of_donor.setdefault(donor, []).append(row)
+        return table, rows_of_donor
 
     def lacks_its_picture(self, donor: str, sample: str) -> bool:
         """Whether a sample was read with an image that cannot be shown now."""

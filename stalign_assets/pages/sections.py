@@ -112,7 +112,7 @@ def composition(content: ReportContent, donor: str) -> Section:
     """The share of each domain: of each donor's spots, and of each sample's."""
     from stalign_core.plots.composition import composition_bars
 
-    own = content.table[content.table["sample"].isin([sample for _, sample in content.samples_of(donor)])]
+    own = content.spots_of(donor)
     bodies = []
     for unit in ("sample",) if donor else ("donor", "sample"):
         order = list(dict.fromkeys(place[unit == "sample"] for place in content.samples_of(donor)))
@@ -174,12 +174,8 @@ def markers(content: ReportContent) -> list[Section]:
 
 def programs_of_donor(content: ReportContent, donor: str) -> list[Section]:
     """How many genes mark each domain within the donor, and which do in no other."""
-    found = content.study.store.current(f"cohort/{content.variant}/domain_markers", UNPARTITIONED)
-    if found is None or len(content.donors) < 2:
-        return []
-    table = found.table("programs.parquet")
-    own = table[[donor in each.split(", ") for each in table["donors"]]]
-    if own.empty:
+    own = content.programs_of(donor)
+    if own.empty or len(content.donors) < 2:
         return []
     rows = []
     for domain, genes in own.groupby("domain", sort=False):
