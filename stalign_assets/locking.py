@@ -1,10 +1,10 @@
-"""Who may be at work in a store: many runs together, or one that collects or repairs alone."""
+"""Who may be at work in a store: many runs together, or one that collects or repairs alone; and who opens a history."""
 
 from __future__ import annotations
 
 import fcntl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
@@ -12,6 +12,7 @@ from stalign_assets.study import Study
 from stalign_core.errors import StudyError
 
 _LOCK_FILE: Final = "store.lock"
+_HISTORY_LOCK_FILE: Final = "opening.lock"
 
 
 @contextmanager
@@ -61,6 +62,24 @@ def store_alone(study: Study) -> Iterator[None]:
             raise StudyError(
                 where, f"cannot be locked ({error.strerror})", expected="a file system that knows locks"
             ) from None
+        yield
+
+
+@contextmanager
+def opening_history(study: Study) -> Iterator[None]:
+    """Let one process at a time open Dagster's history: of two that find none, only one can make its tables.
+
+    Where no lock can be had, none is taken.
+    """
+    try:
+        study.dagster_home.mkdir(parents=True, exist_ok=True)
+        lock = (study.dagster_home / _HISTORY_LOCK_FILE).open("a")
+    except OSError:
+        yield
+        return
+    with lock:
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

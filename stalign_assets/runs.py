@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from stalign_assets.following import Follower
+from stalign_assets.locking import opening_history
 from stalign_assets.platform.executors.assembly import instance_overrides
 from stalign_assets.platform.partitions import register_donors
 from stalign_assets.pools import free_dead_slots, set_gpu_limit, telling_of_waits
@@ -59,9 +60,10 @@ def open_instance(study: Study) -> dg.DagsterInstance:
     from dagster._core.instance.ref import InstanceRef
 
     home = str(study.dagster_home)
-    return dg.DagsterInstance.from_ref(
-        InstanceRef.from_dir(home, overrides=instance_overrides(study.settings.execution))
-    )
+    with opening_history(study):
+        return dg.DagsterInstance.from_ref(
+            InstanceRef.from_dir(home, overrides=instance_overrides(study.settings.execution))
+        )
 
 
 def prepare_instance(instance: dg.DagsterInstance, study: Study) -> None:
