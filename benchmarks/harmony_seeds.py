@@ -63,6 +63,8 @@ def _correct(study: Path, n_donors: int, seed: int) -> dict[str, Any]:
     components = opened.store.current(COMPONENTS, UNPARTITIONED)
     if components is None:
         raise SystemExit(f"{study} has no {COMPONENTS}: run scale.py first")
+    if len(opened.cohort.donors) < n_donors:
+        raise SystemExit(f"{study} has {len(opened.cohort.donors)} donors, not {n_donors}: run scale.py first")
     features, samples = [], []
     for donor in opened.cohort.donors[:n_donors]:
         for name, values in components.arrays(f"{donor}.safetensors").items():

@@ -8,7 +8,8 @@ that its peak memory is its own. At the end one more donor comes, first with pan
 thawed.
 
 Printed are CPU seconds and peak memory per asset. They are also kept in FOLDER/costs.json after each size, and a
-benchmark that was stopped goes on from there. The folder takes about 100 MB per donor; delete it afterwards.
+benchmark that was stopped goes on from there. The folder takes about 100 MB per donor; delete it afterwards. Fewer
+`--rows` of a section (100 spots each) only show that the script runs.
 """
 
 from __future__ import annotations
@@ -90,6 +91,10 @@ def _measure(folder: Path, n_donors: int, phase: str, chosen: argparse.Namespace
 
 def _write_donors(data: Path, n_donors: int, n_rows: int) -> None:
     data.mkdir(parents=True, exist_ok=True)
+    kept = data / "rows.txt"
+    if kept.is_file() and int(kept.read_text(encoding="utf-8")) != n_rows:
+        raise SystemExit(f"{data} has sections of {kept.read_text(encoding='utf-8')} rows: choose another folder")
+    kept.write_text(str(n_rows), encoding="utf-8")
     biology = shared_biology()
     rows = []
     for index in range(n_donors):
@@ -197,8 +202,8 @@ def _report_one_more(results: dict[str, Any], largest: str) -> None:
             continue
         computed = [AssetCost(**cost) for cost in results[name]["computed"]]
         if name == THAWED:
-            own = [AssetCost(**cost) for cost in results[FROZEN]["computed"] if "cohort" not in cost["asset"]]
-            computed += own
+            first = [AssetCost(**cost) for cost in results[FROZEN]["computed"]]
+            computed += [cost for cost in first if not (cost.is_joint or cost.asset.startswith("cohort/"))]
         for joint in (False, True):
             all_of_it = sum(cost.cpu_seconds for cost in whole if cost.is_joint == joint)
             spent = sum(cost.cpu_seconds for cost in computed if cost.is_joint == joint)

@@ -86,7 +86,12 @@ def start_run(study: Study, instance: dg.DagsterInstance, request: RunRequest, c
     execution = study.settings.execution
     run_in = _run_in_process if (execution.engine, execution.processes) == ("local", 1) else _run_in_processes
     with noticing_stop() as stop_came, telling_of_waits(instance, run_id, console.step_said):
-        run_in(study, instance, request, run_id, console)
+        try:
+            run_in(study, instance, request, run_id, console)
+        except Exception:
+            if stop_came():
+                raise KeyboardInterrupt from None
+            raise
         stopped = stop_came()
     run = instance.get_run_by_id(run_id)
     if run is None:

@@ -15,7 +15,8 @@ from stalign_assets.study import Study
 from stalign_core.store.store import UNPARTITIONED
 
 GIGABYTE = 1 << 30
-MEGABYTES_PER_GIGABYTE = 1024
+MEGABYTE = 1_000_000
+"""As Dagster's metadata tell memory."""
 COSTS = ("seconds", "cpu_seconds", "peak_memory_mb", "memory_at_start_mb")
 RESULTS = ("metrics_tables", "cohort_report")
 """Assets that are written beside the store, and whose cost the history alone tells."""
@@ -101,8 +102,8 @@ def _costs_of_results(study: Study, n_donors: int, n_spots: int, runs: Sequence[
                 asset=asset,
                 seconds=told["seconds"],
                 cpu_seconds=told["cpu_seconds"],
-                peak_gb=told["peak_memory_mb"] / MEGABYTES_PER_GIGABYTE,
-                own_gb=(told["peak_memory_mb"] - told["memory_at_start_mb"]) / MEGABYTES_PER_GIGABYTE,
+                peak_gb=told["peak_memory_mb"] * MEGABYTE / GIGABYTE,
+                own_gb=(told["peak_memory_mb"] - told["memory_at_start_mb"]) * MEGABYTE / GIGABYTE,
             )
 
 

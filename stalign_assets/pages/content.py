@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from stalign_core.settings import Settings
 
 FIGURES_FOLDER: Final = "figures"
+FIGURES: Final = ("domain_maps", "composition", "umaps", "markers", "pathway_activity")
+"""What the names of all figures begin with."""
 PREFERRED_METHODS: Final = ("harmony", "scvi", "scanorama", "uncorrected")
 
 
@@ -72,6 +74,8 @@ class ReportContent:
         self.conditions = {sample.sample: sample.condition for sample in study.cohort.samples}
         self.absent = dict(self._absent())
         self._of_sample = dict(tuple(self.table.groupby("sample", sort=False)))
+        self.drawn: set[Path] = set()
+        """Files of the figures that were drawn."""
         self._panels: dict[str, TissuePanel] = {}
 
     @property
@@ -107,7 +111,7 @@ class ReportContent:
 
     @cached_property
     def _programs(self) -> tuple[pd.DataFrame, Mapping[str, list[int]]]:
-        """The table of programs, and which of its rows tell of each donor: it is as long as there are genes."""
+        """The table of programs, a row per gene that marks a domain, and which of the rows tell of each donor."""
         found = self.study.store.current(f"cohort/{self.variant}/domain_markers", UNPARTITIONED)
         if found is None:
             return pd.DataFrame(), {}
@@ -141,6 +145,7 @@ class ReportContent:
         png = to_png(figure)
         for path, payload in ((folder / f"{name}.png", png), (folder / f"{name}.svg", to_svg(figure))):
             replace_file(path, payload)
+            self.drawn.add(path)
         return picture(png, name.replace("_", " "))
 
     def _absent(self) -> Iterator[tuple[str, str]]:

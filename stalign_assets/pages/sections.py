@@ -5,6 +5,7 @@ A function that takes a donor tells of that donor alone, or of all where it is e
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -96,10 +97,8 @@ def maps(content: ReportContent, donor: str) -> Section:
 
     panels = [content.panel(*place) for place in content.samples_of(donor)]
     figures = [
-        content.figure(
-            _numbered("domain_maps", start), tissue_maps(panels[start : start + _MAPS], content.colors), donor
-        )
-        for start in range(0, len(panels), _MAPS)
+        content.figure(name, tissue_maps(panels[part * _MAPS : (part + 1) * _MAPS], content.colors), donor)
+        for part, name in enumerate(names_of_maps(len(panels)))
     ]
     unseen = [place[1] for place in content.samples_of(donor) if content.lacks_its_picture(*place)]
     told = words(
@@ -248,6 +247,7 @@ def _programs_told(programs: pd.DataFrame, table: str) -> list[str]:
     ]
 
 
-def _numbered(figure: str, start: int) -> str:
-    """The name of a figure that goes on in others: the first has no number."""
-    return f"{figure}_{start // _MAPS + 1}" if start else figure
+def names_of_maps(n_sections: int) -> list[str]:
+    """Of the figures that hold so many sections: the first has no number."""
+    n_figures = math.ceil(n_sections / _MAPS)
+    return ["domain_maps", *(f"domain_maps_{number}" for number in range(2, n_figures + 1))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from stalign_assets.pages import sections
 from stalign_assets.pages.about import made_from, settings_told
-from stalign_assets.pages.content import ReportContent, figures_folder, reported_variant
+from stalign_assets.pages.content import FIGURES, ReportContent, figures_folder, reported_variant
 from stalign_assets.planning import Freshness
 from stalign_assets.results.tables import key_of_tables
 from stalign_assets.study import COHORT_PAGE
@@ -89,6 +88,7 @@ def _write(content: ReportContent, key: str, progress: Progress) -> Pages:
     progress(f"drawing {COHORT_PAGE}", len(pages), len(pages) + 1)
     cohort = study.reports / COHORT_PAGE
     replace_file(cohort, _page_of_cohort(content, key))
+    _forget_figures(content)
     progress("drawn", len(pages) + 1, len(pages) + 1)
     return Pages(content.variant, key, cohort, pages, reused=False)
 
@@ -135,16 +135,28 @@ def update_reports(study: Study, recipes: Mapping[str, Recipe], progress: Progre
 
 def _have_figures(content: ReportContent) -> bool:
     """Whether the maps that every page has lie beside the pages."""
-    folders = [figures_folder(content.study, donor) for donor in ("", *content.donors)]
-    return all((folder / f"domain_maps.{kind}").is_file() for folder in folders for kind in ("png", "svg"))
+    return all(
+        (figures_folder(content.study, donor) / f"{name}.{kind}").is_file()
+        for donor in ("", *content.donors)
+        for name in sections.names_of_maps(len(content.samples_of(donor)))
+        for kind in ("png", "svg")
+    )
 
 
 def _forget_donors_that_left(study: Study, pages: set[Path]) -> None:
-    """Remove pages and figures of donors that the cohort does not hold any more."""
+    """Remove pages of donors that the cohort does not hold any more."""
     for path in set(study.reports.glob(donor_page("*"))) - pages:
-        donor = path.stem.removeprefix("donor_")
-        shutil.rmtree(figures_folder(study, donor), ignore_errors=True)
         path.unlink(missing_ok=True)
+
+
+def _forget_figures(content: ReportContent) -> None:
+    """Remove figures that are in no page any more, and the folders of donors that left; what others put there stays."""
+    for path in figures_folder(content.study).rglob("*.*"):
+        if path.name.startswith(FIGURES) and path.suffix in (".png", ".svg") and path not in content.drawn:
+            path.unlink(missing_ok=True)
+    for folder in figures_folder(content.study).iterdir():
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def donor_page(donor: str) -> str:

@@ -65,7 +65,7 @@ def _cohort_report(deps: list[Any]) -> dg.AssetsDefinition:
             if isinstance(pages, str):
                 watcher.said_done(f"{COHORT_REPORT}: not written, {pages}")
                 return
-            watcher.said_done(f"{COHORT_REPORT}: {'reused' if pages.reused else 'written'}")
+            watcher.said_done(f"{COHORT_REPORT}: {'reused' if pages.reused else 'rebuilt'}")
         untold = _untold(context.instance, pages)
         counts = _spots_of_domains(opened) if untold else {}
         for donor in untold:

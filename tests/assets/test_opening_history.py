@@ -35,7 +35,7 @@ def test_all_of_them_find_its_tables(tmp_path: Path, tiny_data: Path) -> None:
     studies = [create_study(tmp_path / str(number), sheet, parse_settings({})).folder for number in range(N_STUDIES)]
     spawning = multiprocessing.get_context("spawn")
     together = spawning.Barrier(N_PROCESSES)
-    openers = [spawning.Process(target=open_each, args=(studies, together)) for _ in range(N_PROCESSES)]
+    openers = [spawning.Process(target=open_each, args=(studies, together), daemon=True) for _ in range(N_PROCESSES)]
     for opener in openers:
         opener.start()
     for opener in openers:

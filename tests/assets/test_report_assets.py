@@ -132,6 +132,19 @@ def test_a_retired_donor_has_no_page_any_more(study: Path) -> None:
     assert folders == ["P01"]
 
 
+def test_figures_of_no_page_go_and_what_others_put_beside_them_stays(study: Path) -> None:
+    figures = study / "reports" / "figures"
+    gone, kept = [figures / "domain_maps_2.png", figures / "P01" / "umaps_P01.svg"], figures / "mine.png"
+    for path in (*gone, kept):
+        path.write_bytes(b"")
+    assert run(study).success
+    assert all(path.is_file() for path in (*gone, kept)), "nothing that is told has changed"
+    (figures / "domain_maps.png").unlink()
+    assert run(study).success
+    assert not any(path.exists() for path in gone)
+    assert kept.is_file() and (figures / "markers.svg").is_file()
+
+
 def test_a_donors_report_is_made_by_a_click(study: Path, history: dg.DagsterInstance) -> None:
     page = study / "reports" / "donor_P01.html"
     before = page.read_text()
