@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 
 COMPONENTS = "cohort/morphology_pca/texture"
-MEGABYTES_PER_GIGABYTE = 1024
-BYTES_PER_MEGABYTE = 1 << 20
+GIBIBYTE = 1 << 30
 
 
 def main() -> None:
@@ -81,7 +80,7 @@ def _correct(study: Path, n_donors: int, seed: int) -> dict[str, Any]:
         "n_spots": len(spots),
         "rounds": result.facts["n_iterations"],
         "cpu_seconds": spent,
-        "peak_mb": high_water_mark() / BYTES_PER_MEGABYTE,
+        "peak_gib": high_water_mark() / GIBIBYTE,
     }
 
 
@@ -91,7 +90,7 @@ def _report(found: dict[int, list[dict[str, Any]]]) -> None:
     for n_donors, runs in found.items():
         rounds = ", ".join(str(run["rounds"]) for run in runs)
         seconds = statistics.mean(run["cpu_seconds"] for run in runs)
-        peak = max(run["peak_mb"] for run in runs) / MEGABYTES_PER_GIGABYTE
+        peak = max(run["peak_gib"] for run in runs)
         print(
             f"| {n_donors} | {runs[0]['n_spots']} | {rounds} | {seconds:.2f} | {1e6 * _per_spot(runs):.2f} "
             f"| {1e6 * _per_round(runs):.3f} | {peak:.2f} |"
