@@ -50,15 +50,23 @@ def test_loading_brings_in_no_heavy_library(module: str) -> None:
     assert done.stdout.split() == []
 
 
-@pytest.mark.parametrize(
-    "command", [["-m", "stalign_assets.cli.main", "--help"], ["-c", "import stalign_assets.definitions"]]
-)
-def test_help_and_the_code_location_load_in_three_seconds(command: list[str]) -> None:
-    """Seconds of processor time of that process alone, which other programs do not stretch as they do wall time."""
-    process = subprocess.Popen(
-        [sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
-    assert usage.ru_utime + usage.ru_stime < 3.0
+def _seconds_of_loading(command: list[str]) -> float:
+    """Processor seconds of that process alone, the least of three: other programs only ever add to them."""
+
+    def once() -> float:
+        process = subprocess.Popen(
+            [sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        return usage.ru_utime + usage.ru_stime
+
+    return min(once() for _ in range(3))
+
+
+def test_help_and_the_code_location_load_quickly_beside_dagster_itself() -> None:
+    """Counted in loadings of Dagster (0.6 s on two idle cores), which a slow processor stretches as much as ours."""
+    dagster = _seconds_of_loading(["-c", "import dagster"])
+    assert _seconds_of_loading(["-m", "stalign_assets.cli.main", "--help"]) < dagster
+    assert _seconds_of_loading(["-c", "import stalign_assets.definitions"]) < 4 * dagster
