@@ -1,8 +1,12 @@
-"""Who may be at work in a store: many runs together, or one that collects or repairs alone; and who opens a history."""
+"""Who may be at work in a store: many runs together, or one that collects or repairs alone.
+
+Also who computes one artifact, and who opens a history.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -63,6 +67,77 @@ def store_alone(study: Study) -> Iterator[None]:
                 where, f"cannot be locked ({error.strerror})", expected="a file system that knows locks"
             ) from None
         yield
+
+
+@contextmanager
+def computing_alone(scratch: Path, say: Callable[[str], None]) -> Iterator[bool]:
+    """Let one process at a time compute an artifact: two would write into the same unfinished work.
+
+    Where no lock can be had, none is taken.
+
+    Parameters
+    ----------
+    scratch
+        The artifact's folder for unfinished work, which need not be there; the lock lies beside it.
+    say
+        Is told once if there is somebody to wait for.
+
+    Yields
+    ------
+    bool
+        Whether another process was waited for, which may have made the artifact meanwhile.
+    """
+    path = scratch.with_name(f"{scratch.name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock, waited = _locked_by_name(path, say)
+    except OSError:
+        yield False
+        return
+    with lock:
+        try:
+            yield waited
+        finally:
+            # While it is held: who opened it before finds that the name is gone or another's, and opens it again.
+            with suppress(OSError):
+                path.unlink()
+
+
+def _locked_by_name(path: Path, say: Callable[[str], None]) -> tuple[IO[str], bool]:
+    """The file that has this name now, locked, and whether another process had it."""
+    waited = False
+    while True:
+        lock = path.open("a+")
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not waited:
+                    say(f"waiting for another process{_holder(lock)}, which computes the same")
+                waited = True
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if _is_named(lock, path):
+                lock.truncate(0)
+                lock.write(str(os.getpid()))
+                lock.flush()
+                return lock, waited
+        except BaseException:
+            lock.close()
+            raise
+        lock.close()
+
+
+def _is_named(lock: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(lock.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _holder(lock: IO[str]) -> str:
+    lock.seek(0)
+    pid = lock.read()
+    return f" ({pid})" if pid else ""
 
 
 @contextmanager

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from stalign_assets.full_disk import naming_full_disk
+from stalign_assets.locking import computing_alone
 from stalign_assets.measure import Measure
 from stalign_assets.recipes.recipe import Recipe, Task
 from stalign_assets.refusing import noting_refusal
@@ -88,13 +90,24 @@ def _materialise(step: Step) -> Materialisation:
         # What was frozen is damaged: it can only be made from what there is now.
         want = wanted(study, step.recipes, step.recipe, step.partition, thawed=True)
         found = whole_artifact(study, step.recipe, step.partition, want.input_key, step.say)
-    if found is not None:
-        study.store.point(found)
-        return Materialisation(found, True, want.donors_left_out)
-    with naming_full_disk(f"store {study.store.base}", "what was computed could not be kept"):
-        artifact = _compute(step, want)
+    if found is None:
+        return _made(step, want)
+    study.store.point(found)
+    return Materialisation(found, True, want.donors_left_out)
+
+
+def _made(step: Step, want: Wanted) -> Materialisation:
+    """Computed here, or by a process that was found at it."""
+    study = step.study
+    scratch = study.store.cache / UNFINISHED_FOLDER / want.input_key
+    with (
+        naming_full_disk(f"store {study.store.base}", "what was computed could not be kept"),
+        computing_alone(scratch, step.say) as waited,
+    ):
+        found = whole_artifact(study, step.recipe, step.partition, want.input_key, step.say) if waited else None
+        artifact = found or _compute(step, want, scratch)
         study.store.point(artifact)
-    return Materialisation(artifact, False, want.donors_left_out)
+    return Materialisation(artifact, found is not None, want.donors_left_out)
 
 
 def whole_artifact(
@@ -114,8 +127,7 @@ def whole_artifact(
     return found
 
 
-def _compute(step: Step, want: Wanted) -> Artifact:
-    scratch = step.study.store.cache / UNFINISHED_FOLDER / want.input_key
+def _compute(step: Step, want: Wanted, scratch: Path) -> Artifact:
     with step.study.store.staging(_predecessor(step)) as builder:
         task = Task(
             study=step.study,
