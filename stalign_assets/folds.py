@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from stalign_assets.recipes.benchmark.results import SEARCH
 from stalign_assets.reporting import Console, attached
 from stalign_assets.runs import RunFault, RunOutcome, RunRequest, open_instance, start_run
+from stalign_assets.signals import keeping_sigterm
 from stalign_assets.study import Study, open_study
 from stalign_assets.telling import FoldsConsole, PipeConsole
 from stalign_core.errors import StalignError
@@ -101,8 +102,9 @@ def _stop(workers: Sequence[_Worker]) -> None:
     """End what is at work in order; what does not end in time is killed."""
     for worker in workers:
         worker.process.terminate()
+    deadline = time.monotonic() + _SECONDS_TO_STOP
     for worker in workers:
-        worker.process.join(_SECONDS_TO_STOP)
+        worker.process.join(max(0.0, deadline - time.monotonic()))
         if worker.process.is_alive():
             worker.process.kill()
             worker.process.join()
@@ -114,7 +116,7 @@ def _search(folder: Path, fold: str, pipe: Connection) -> None:
     console = PipeConsole(pipe.send)
     try:
         study = open_study(folder)
-        with attached(console), open_instance(study) as instance:
+        with keeping_sigterm(signal.default_int_handler), attached(console), open_instance(study) as instance:
             ended = start_run(_in_this_process(study), instance, RunRequest([SEARCH], fold), console)
     except KeyboardInterrupt:
         console.send(_STOPPED, None)

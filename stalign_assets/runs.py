@@ -15,7 +15,7 @@ from stalign_assets.platform.partitions import register_donors
 from stalign_assets.pools import free_dead_slots, set_gpu_limit, telling_of_waits
 from stalign_assets.processes import own_tags
 from stalign_assets.reporting import Console
-from stalign_assets.signals import noticing_stop
+from stalign_assets.signals import keeping_sigterm, noticing_stop
 from stalign_core.settings import parse_settings
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def start_run(study: Study, instance: dg.DagsterInstance, request: RunRequest, c
     run_id = str(uuid.uuid4())
     execution = study.settings.execution
     run_in = _run_in_process if (execution.engine, execution.processes) == ("local", 1) else _run_in_processes
-    with noticing_stop() as stop_came, telling_of_waits(instance, run_id, console.step_said):
+    with keeping_sigterm(), noticing_stop() as stop_came, telling_of_waits(instance, run_id, console.step_said):
         try:
             run_in(study, instance, request, run_id, console)
         except Exception:

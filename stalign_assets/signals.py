@@ -36,6 +36,25 @@ def noticing_stop() -> Iterator[Callable[[], bool]]:
         os.close(write)
 
 
+@contextmanager
+def keeping_sigterm(handler: Callable[..., object] | None = None) -> Iterator[None]:
+    """After the context SIGTERM does what it did before, and within it what `handler` says, if one is given.
+
+    Dagster leaves SIGTERM with what SIGINT does: in a command that a shell started in its background, and in what that
+    starts, nothing. Elsewhere than in the main thread nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    if handler is not None:
+        signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _numbers(read: int) -> bytes:
     try:
         return os.read(read, _MOST_BYTES)

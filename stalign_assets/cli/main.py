@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
 from typing import Any, Final
@@ -9,6 +10,7 @@ from typing import Any, Final
 import click
 
 from stalign_assets.cli.options import EXIT_CODES
+from stalign_assets.signals import keeping_sigterm
 from stalign_core.errors import StalignError
 
 EXIT_FAILURE: Final = 1
@@ -65,7 +67,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command; an error a user can act on is one line on stderr and exit code 2."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        result: Any = cli.main(args=given, prog_name="stalign", standalone_mode=False)
+        # As Ctrl-C does: what is running ends in order, and so does the command.
+        with keeping_sigterm(signal.default_int_handler):
+            result: Any = cli.main(args=given, prog_name="stalign", standalone_mode=False)
     except StalignError as error:
         if "--traceback" in given:
             raise

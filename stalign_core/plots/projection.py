@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -68,6 +69,7 @@ def project(embedding: npt.NDArray[Any], seed: int, max_spots: int = MAX_SPOTS) 
         warnings.simplefilter("ignore")
         from umap import UMAP
 
+        _keep_compiled()
         reducer = UMAP(
             n_neighbors=neighborhoods.size,
             # umap's own search calls a Python function for each of the n^2 pairs: 2 s for 2,000 spots.
@@ -79,6 +81,23 @@ def project(embedding: npt.NDArray[Any], seed: int, max_spots: int = MAX_SPOTS) 
         )
         coordinates = reducer.fit_transform(points)
     return Projection(rows, np.asarray(coordinates, dtype=np.float32))
+
+
+def _keep_compiled() -> None:
+    """Let numba keep on disk, as it does for other libraries, what umap-learn has it compile anew in each process: 6 s.
+
+    Where nothing can be kept, or umap-learn names them otherwise, they are compiled as before.
+    """
+    from umap import layouts, umap_
+
+    with suppress(AttributeError, RuntimeError):
+        for function in (
+            umap_.smooth_knn_dist,
+            umap_.compute_membership_strengths,
+            layouts._nb_optimize_layout_euclidean_single_epoch,
+        ):
+            if not function.signatures:
+                function.enable_caching()
 
 
 def projection_figure(projection: Projection, colorings: dict[str, Any], *, title: str = "") -> bytes:

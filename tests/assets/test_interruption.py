@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -42,7 +44,19 @@ def test_a_signal_stops_the_whole_command_and_not_one_donor(
     assert len(begun) == 1
 
     monkeypatch.undo()
-    assert run(study).success
+    with background_job() as sigterm:
+        assert run(study).success
+        assert signal.getsignal(signal.SIGTERM) is sigterm, "a job that a shell started can be ended after a run, too"
+
+
+@contextmanager
+def background_job() -> Iterator[Any]:
+    """SIGINT is ignored, as where a shell started the command in its background; what SIGTERM does there."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield signal.getsignal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
