@@ -18,6 +18,10 @@ _VARIABLE = "STALIGN_TEST_DATA"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from tests.studies import finished_study, new_study, place, study, tiny_data  # noqa: E402
+
+__all__ = ["finished_study", "new_study", "place", "study", "tiny_data"]
+
 
 @event.listens_for(Engine, "connect")
 def _do_not_wait_for_the_disk(connection: object, record: object) -> None:

@@ -22,8 +22,8 @@ from stalign_core.store import Artifact, Store
 from stalign_core.store.hashing import file_sha256
 from stalign_core.store.store import UNPARTITIONED
 from tests.assets.bad_inputs import stalign, the_one_error
-from tests.assets.conftest import run
 from tests.core.store.test_store import manifest_of
+from tests.studies import run
 
 DOMAINS = "cohort/harmony/domains"
 RAW_FILES_BY_SQL = """

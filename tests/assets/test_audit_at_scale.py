@@ -29,8 +29,8 @@ from stalign_assets.unattended.watched import watched
 from stalign_core.settings import parse_settings
 from stalign_core.store.store import UNPARTITIONED
 from tests.assets.bad_inputs import stalign
-from tests.assets.conftest import TINY_SETTINGS
 from tests.assets.test_audit import DOMAINS, RAW_FILES_BY_SQL, flip_a_bit
+from tests.studies import TINY_SETTINGS
 
 N_DONORS = 200
 PER_DONOR = ("raw_samples", "gene_statistics", "spot_grids", "morphology_embeddings/texture")

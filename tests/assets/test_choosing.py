@@ -10,7 +10,7 @@ from stalign_assets.choosing import choose_from_store
 from stalign_assets.study import open_study, settings_of_study
 from stalign_core.domains import stability
 from stalign_core.errors import SettingsError
-from tests.assets.conftest import run
+from tests.studies import run
 
 pytestmark = pytest.mark.slow
 

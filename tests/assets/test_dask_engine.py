@@ -24,7 +24,6 @@ from stalign_assets.runs import faults_of_run, open_instance
 from stalign_assets.study import open_study
 from stalign_core.errors import SettingsError
 from stalign_core.settings import Settings, parse_settings
-from tests.assets.conftest import TINY_SETTINGS, run, two_donor_sheet
 from tests.assets.dask_cluster import (
     ADDRESS,
     SLEEPERS,
@@ -34,6 +33,7 @@ from tests.assets.dask_cluster import (
     failing_job,
     sleepers_job,
 )
+from tests.studies import TINY_SETTINGS, run, two_donor_sheet
 
 pytestmark = pytest.mark.slow
 

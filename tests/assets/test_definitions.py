@@ -30,7 +30,7 @@ from stalign_assets.settings_file import set_value
 from stalign_assets.study import STUDY_VARIABLE, open_study
 from stalign_core.errors import SettingsError
 from stalign_core.settings import FEATURE_NAMES, Settings, parse_settings
-from tests.assets.conftest import two_donor_sheet
+from tests.studies import two_donor_sheet
 
 ROOT = Path(__file__).resolve().parents[2]
 SNAPSHOT = Path(__file__).parent / "snapshots" / "asset_graph.json"

@@ -9,7 +9,7 @@ import pytest
 from stalign_assets.new_study import create_study
 from stalign_assets.study import open_study
 from stalign_core.settings import parse_settings
-from tests.assets.conftest import TINY_SETTINGS, run, two_donor_sheet
+from tests.studies import TINY_SETTINGS, run, two_donor_sheet
 
 
 def contents(folder: Path) -> dict[tuple[str, str], tuple[str, str]]:

@@ -24,8 +24,8 @@ from stalign_assets.runs import open_instance
 from stalign_assets.study import Study, open_study
 from stalign_core.errors import ArtifactError
 from tests.assets.bad_inputs import stalign
-from tests.assets.conftest import two_donor_sheet
 from tests.assets.test_gc import commit
+from tests.studies import two_donor_sheet
 
 KEYS = ("a" * 32, "b" * 32)
 

@@ -15,7 +15,7 @@ from stalign_assets.settings_file import set_value
 from stalign_assets.study import open_study
 from stalign_core.store import Artifact
 from stalign_core.store.store import UNPARTITIONED
-from tests.assets.conftest import run
+from tests.studies import run
 
 
 def in_force(study: Path, asset: str, partition: str = UNPARTITIONED) -> Artifact:

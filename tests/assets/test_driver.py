@@ -32,7 +32,7 @@ from stalign_assets.study import open_study
 from stalign_core.errors import InputDataError, SettingsError
 from stalign_core.settings import parse_settings
 from stalign_core.store.store import UNPARTITIONED
-from tests.assets.conftest import run
+from tests.studies import run
 
 
 @dataclass

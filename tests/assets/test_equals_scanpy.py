@@ -11,10 +11,10 @@ from stalign_assets.study import open_study
 from stalign_core.expression.basis import Scaling
 from stalign_core.store import Artifact
 from stalign_core.store.store import UNPARTITIONED
-from tests.assets.conftest import TINY_SETTINGS
 from tests.core.expression.sections import Sections
 from tests.core.expression.test_basis import scanpy_pca
 from tests.core.expression.test_panel import scanpy_panel
+from tests.studies import TINY_SETTINGS
 
 pytestmark = pytest.mark.slow
 

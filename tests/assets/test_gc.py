@@ -27,9 +27,9 @@ from stalign_core.errors import ArtifactError, MissingArtifactError, StudyError
 from stalign_core.settings import parse_settings
 from stalign_core.store import Artifact, InputRecord
 from tests.assets.bad_inputs import everything_kept, stalign, the_one_error
-from tests.assets.conftest import run, two_donor_sheet
 from tests.assets.test_reuse import OF_DOMAINS
 from tests.core.store.test_store import manifest_of
+from tests.studies import run, two_donor_sheet
 
 NOW = datetime.now(UTC)
 LATER = NOW + timedelta(days=40)

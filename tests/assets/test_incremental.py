@@ -18,9 +18,9 @@ from stalign_core.readers import read_sample, source_files
 from stalign_core.settings import parse_settings
 from stalign_core.store import Artifact
 from stalign_core.store.store import UNPARTITIONED
-from tests.assets.conftest import run
 from tests.assets.test_reuse import append_sample, changed, created_at
 from tests.file_accesses import FileAccesses
+from tests.studies import run
 
 pytestmark = pytest.mark.slow
 

@@ -18,8 +18,8 @@ from stalign_assets.platform.executors.tags import KUBERNETES_TAG
 from stalign_assets.runs import open_instance
 from stalign_core.errors import SettingsError
 from stalign_core.settings import Settings, parse_settings
-from tests.assets.conftest import TINY_SETTINGS, two_donor_sheet
 from tests.assets.kubernetes_api import KUBECONFIG, execution_with, serving, two_steps_job
+from tests.studies import TINY_SETTINGS, two_donor_sheet
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 

@@ -13,8 +13,8 @@ import stalign_core as st
 from stalign_assets.cli.main import main
 from stalign_assets.stored_reference import stored_reference
 from stalign_assets.study import open_study
-from tests.assets.conftest import run
 from tests.broken_hdf5 import write_deadly
+from tests.studies import run
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from stalign_core.domains import assign_domains
 from stalign_core.metrics import measure
 from stalign_core.settings import CorrectionSettings, MetricSettings, parse_settings
 from stalign_core.store import Artifact
-from tests.assets.conftest import TINY_SETTINGS, two_donor_sheet
+from tests.studies import TINY_SETTINGS, two_donor_sheet
 
 SPOTS_PER_SAMPLE = 500
 

@@ -12,7 +12,7 @@ from stalign_assets.new_study import create_study
 from stalign_assets.runs import open_instance
 from stalign_assets.study import open_study
 from stalign_core.settings import parse_settings
-from tests.assets.conftest import two_donor_sheet
+from tests.studies import two_donor_sheet
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Barrier

@@ -21,8 +21,8 @@ from stalign_core.naming import NAME_RULE
 from stalign_core.store.releases import PinnedDomains, Release, drop_release, keep_release
 from stalign_core.store.store import UNPARTITIONED
 from tests.assets.bad_inputs import everything_kept, stalign, the_one_error
-from tests.assets.conftest import run, two_donor_sheet
 from tests.assets.test_gc import commit
+from tests.studies import run, two_donor_sheet
 
 DOMAINS = "cohort/harmony/domains"
 

@@ -19,9 +19,9 @@ from stalign_assets.settings_file import set_value
 from stalign_assets.study import open_study
 from stalign_core.settings import parse_settings
 from tests.assets.bad_inputs import stalign, the_one_error
-from tests.assets.conftest import TINY_SETTINGS, run, two_donor_sheet
 from tests.assets.test_reuse import append_sample
 from tests.s3_server import BUCKET, S3Server
+from tests.studies import TINY_SETTINGS, run, two_donor_sheet
 
 pytestmark = pytest.mark.slow
 

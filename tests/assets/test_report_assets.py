@@ -23,7 +23,7 @@ from stalign_assets.reporting import Silent
 from stalign_assets.runs import open_instance
 from stalign_assets.settings_file import set_value
 from stalign_assets.study import open_study
-from tests.assets.conftest import run
+from tests.studies import run
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ from stalign_assets.study import open_study
 from stalign_core.settings import parse_settings
 from stalign_core.store.hashing import digest
 from stalign_core.store.store import UNPARTITIONED
-from tests.assets.conftest import run, two_donor_sheet
+from tests.studies import run, two_donor_sheet
 
 pytestmark = pytest.mark.slow
 

@@ -26,8 +26,8 @@ from stalign_assets.study import Study
 from stalign_core.cohort import read_sample_sheet
 from stalign_core.errors import ArtifactError, SampleSheetError, SettingsError, StudyError
 from stalign_core.settings import parse_settings
-from tests.assets.conftest import TINY_SETTINGS, two_donor_sheet
 from tests.assets.test_gc import LATER, commit
+from tests.studies import TINY_SETTINGS, two_donor_sheet
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(path for package in ("stalign_core", "stalign_assets") for path in (ROOT / package).rglob("*.py"))

@@ -18,7 +18,7 @@ from stalign_assets.study import open_study
 from stalign_core import keys
 from stalign_core.settings import parse_settings
 from stalign_core.store import Artifact
-from tests.assets.conftest import run
+from tests.studies import run
 
 
 def _key(morphology: dict[str, Any]) -> dict[str, Any]:

@@ -23,8 +23,8 @@ from stalign_core.errors import ArtifactError, StudyError
 from stalign_core.settings import parse_settings
 from stalign_core.store import Artifact, Store
 from stalign_core.store.store import UNPARTITIONED
-from tests.assets.conftest import TINY_SETTINGS, run
 from tests.core.store.test_store import manifest_of
+from tests.studies import TINY_SETTINGS, run
 
 
 def test_domains_hold_one_row_per_spot_scope_and_variant(finished_study: Path) -> None:

@@ -21,9 +21,6 @@ from stalign_assets.study import Study, open_study, settings_of_study
 from stalign_core.files import replace_file
 from stalign_core.store import Artifact
 from stalign_core.store.store import UNPARTITIONED
-from tests.assets.conftest import finished_study, tiny_data
-
-__all__ = ["finished_study", "tiny_data"]
 
 Row = dict[str, str]
 

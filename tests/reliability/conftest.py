@@ -15,13 +15,11 @@ import stalign_core as st
 from stalign_assets.new_study import create_study
 from stalign_core import keys
 from stalign_core.settings import parse_settings
-from tests.assets.conftest import tiny_data, two_donor_sheet
 from tests.reliability.cases import Case
 from tests.reliability.faults.common import bring
 from tests.reliability.kinds import RARER_SETTINGS, SETTINGS, rarer_assets
 from tests.reliability.place import Place, carry_out, copy_of, make_each
-
-__all__ = ["tiny_data"]
+from tests.studies import two_donor_sheet
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from stalign_assets.recipes.benchmark.trials import CORRECTIONS, TRIALS
 from stalign_assets.recipes.graph import recipes_of
 from stalign_core.correction.registry import METHODS
 from stalign_core.settings import Settings, parse_settings
-from tests.assets.conftest import TINY_SETTINGS
+from tests.studies import TINY_SETTINGS
 
 SETTINGS: Final[dict[str, Any]] = {**TINY_SETTINGS, "variants": {"harmony": {"correction": "harmony"}}}
 RARER_SETTINGS: Final[dict[str, Any]] = {

@@ -13,7 +13,7 @@ from stalign_assets.demo import create_demo
 from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.settings_file import set_value
 from stalign_assets.study import open_study
-from tests.assets.conftest import run
+from tests.studies import run
 from tests.ui.chromium import browsing, need_chromium
 from tests.ui.graphql import latest_metadata, wait_for
 from tests.ui.server import Server, serving

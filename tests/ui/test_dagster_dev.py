@@ -17,7 +17,7 @@ from stalign_assets.runs import open_instance
 from stalign_assets.settings_file import set_value
 from stalign_assets.study import Study, open_study
 from stalign_assets.unattended.attempts import UNATTENDED_TAG
-from tests.assets.conftest import run
+from tests.studies import run
 from tests.ui.graphql import MATERIALISATIONS, NODES, PARTITIONS, Ask, latest_metadata, launch, wait_for
 from tests.ui.server import STOP_SECONDS, listening, processes_of_session, serving
 

@@ -20,7 +20,7 @@ from stalign_core.settings import parse_settings
 from stalign_core.simulate import simulate_cohort
 from stalign_core.store import Artifact
 from stalign_core.store.store import UNPARTITIONED
-from tests.assets.conftest import TINY_DESIGN, TINY_SETTINGS
+from tests.studies import TINY_DESIGN, TINY_SETTINGS
 from tests.ui.chromium import browsing
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from stalign_core import keys
 from stalign_core.settings import parse_settings
 from stalign_core.simulate import simulate_cohort
 from tests.assets.benchmark.test_benchmark import DESIGN, ONE_BY_ONE, replace, table
-from tests.assets.conftest import TINY_SETTINGS
+from tests.studies import TINY_SETTINGS
 
 pytestmark = pytest.mark.slow
 

@@ -34,7 +34,7 @@ from stalign_assets.telling import PipeConsole
 from stalign_core.settings import parse_settings
 from stalign_core.simulate import simulate_cohort
 from tests.assets.benchmark.test_benchmark import DESIGN
-from tests.assets.conftest import TINY_SETTINGS
+from tests.studies import TINY_SETTINGS
 
 BENCHMARK: dict[str, Any] = {
     "tasks": ["multi_donor"],
