@@ -5,6 +5,7 @@ Also who computes one artifact, and who opens a history.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator
@@ -88,10 +89,10 @@ def computing_alone(scratch: Path, say: Callable[[str], None]) -> Iterator[bool]
         Whether another process was waited for, which may have made the artifact meanwhile.
     """
     path = scratch.with_name(f"{scratch.name}.lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    lock, waited = None, False
+    with suppress(_NoLockError):
         lock, waited = _locked_by_name(path, say)
-    except OSError:
+    if lock is None:
         yield False
         return
     with lock:
@@ -103,35 +104,64 @@ def computing_alone(scratch: Path, say: Callable[[str], None]) -> Iterator[bool]
                 path.unlink()
 
 
+class _NoLockError(Exception):
+    """The file system has no room for the file, or knows no locks."""
+
+
 def _locked_by_name(path: Path, say: Callable[[str], None]) -> tuple[IO[str], bool]:
     """The file that has this name now, locked, and whether another process had it."""
     waited = False
     while True:
-        lock = path.open("a+")
+        lock = _opened(path)
         try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _is_locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 if not waited:
                     say(f"waiting for another process{_holder(lock)}, which computes the same")
                 waited = True
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                _is_locked(lock, fcntl.LOCK_EX)
             if _is_named(lock, path):
-                lock.truncate(0)
-                lock.write(str(os.getpid()))
-                lock.flush()
+                # For who waits; what has no room for it is a lock all the same.
+                with suppress(OSError):
+                    lock.truncate(0)
+                    lock.write(str(os.getpid()))
+                    lock.flush()
                 return lock, waited
         except BaseException:
             lock.close()
             raise
         lock.close()
+        # Its holder has ended since it was opened.
+        waited = True
+
+
+def _opened(path: Path) -> IO[str]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a+")
+    except OSError:
+        raise _NoLockError from None
+
+
+def _is_locked(lock: IO[str], how: int) -> bool:
+    try:
+        fcntl.flock(lock, how)
+    except BlockingIOError:
+        return False
+    except OSError:
+        with suppress(OSError):
+            Path(lock.name).unlink()
+        raise _NoLockError from None
+    return True
 
 
 def _is_named(lock: IO[str], path: Path) -> bool:
+    """Not so once it was unlinked, which a network file system may tell as a stale handle."""
     try:
         return os.path.samestat(os.fstat(lock.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ESTALE):
+            return False
+        raise
 
 
 def _holder(lock: IO[str]) -> str:

@@ -212,7 +212,8 @@ def _was_interrupted(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 def _tells_of_interruption(event: dg.DagsterEvent) -> bool:
     """Which event tells of a signal depends on whether it came in a step, between steps or in another process."""
     if event.is_engine_event:
-        return "steps_interrupted" in event.engine_event_data.metadata
+        told = event.engine_event_data
+        return "steps_interrupted" in told.metadata and told.error is None
     failure = event.step_failure_data if event.is_step_failure else event.job_failure_data
     error = None if failure is None else failure.error
     return error is not None and error.cls_name in ("DagsterExecutionInterruptedError", "KeyboardInterrupt")

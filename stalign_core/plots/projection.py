@@ -86,7 +86,7 @@ def project(embedding: npt.NDArray[Any], seed: int, max_spots: int = MAX_SPOTS) 
 def _keep_compiled() -> None:
     """Let numba keep on disk, as it does for other libraries, what umap-learn has it compile anew in each process: 6 s.
 
-    Where nothing can be kept, or umap-learn names them otherwise, they are compiled as before.
+    Where no folder for that can be written, or umap-learn names them otherwise, they are compiled as before.
     """
     from umap import layouts, umap_
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -10,6 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from stalign_assets.locking import computing_alone
 from stalign_assets.materialise import Step, materialise
@@ -82,10 +86,37 @@ def test_a_computation_that_fails_leaves_the_lock_to_the_next(tmp_path: Path) ->
         assert not waited
 
 
-def test_where_no_lock_can_be_had_none_is_taken(tmp_path: Path) -> None:
+def test_where_no_lock_can_be_had_none_is_taken_and_no_fault_of_the_disk_is_told(tmp_path: Path) -> None:
     (tmp_path / "unfinished").touch()
-    with computing_alone(tmp_path / "unfinished" / "key", lambda _: None) as waited:
+    with (
+        pytest.raises(ZeroDivisionError) as error,
+        computing_alone(tmp_path / "unfinished" / "key", lambda _: None) as waited,
+    ):
         assert not waited
+        raise ZeroDivisionError
+    assert error.value.__context__ is None
+
+
+def test_a_file_system_that_knows_no_locks_keeps_no_file_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, "not supported")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with computing_alone(tmp_path / "key", lambda _: None) as waited:
+        assert not waited
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_terminal_that_is_gone_is_no_lock_that_cannot_be_had(tmp_path: Path) -> None:
+    def gone(_: str) -> None:
+        raise BrokenPipeError
+
+    with computing_alone(tmp_path / "key", lambda _: None):
+        with pytest.raises(BrokenPipeError), computing_alone(tmp_path / "key", gone):
+            raise AssertionError("two are at it")
+        assert (tmp_path / "key.lock").exists()
 
 
 def test_what_the_other_made_is_not_computed_again(study: Path) -> None:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -93,17 +93,31 @@ def wait_for_a_step(study: Path) -> None:
     raise AssertionError("no step began")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_steps_in_processes_of_their_own(number: signal.Signals, study: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "send"),
+    [(signal.SIGINT, os.killpg), (signal.SIGTERM, os.kill), (signal.SIGTERM, os.killpg)],
+    ids=["Ctrl-C", "SIGTERM to the command", "SIGTERM to all"],
+)
+def test_a_signal_stops_steps_in_processes_of_their_own(
+    number: signal.Signals, send: Callable[[int, int], None], study: Path
+) -> None:
     set_value(study / "study.toml", "execution", "processes", 2)
     set_value(study / "study.toml", "domains", "refine_neighbors", 4)
     command = [sys.executable, "-m", "stalign_assets.cli.main", "run", str(study), "--scopes", "donor"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     wait_for_a_step(study)
-    process.send_signal(number)
+    send(process.pid, number)
     _, told = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "the next run goes on from there" in told
+    assert "forkserver" not in told, "the process that steps are forked from ends in order, too"
     with open_instance(open_study(study)) as instance:
         assert all(each.is_finished for each in instance.get_runs())
         assert not instance.event_log_storage.get_concurrency_info("gpu").active_run_ids
+        crashed = [
+            entry.message
+            for each in instance.get_runs(limit=1)
+            for entry in instance.all_logs(each.run_id)
+            if "unexpectedly exited" in entry.message
+        ]
+        assert crashed == []

@@ -6,19 +6,7 @@ from typing import Final
 
 import dagster as dg
 
-_PRELOADED: Final = (
-    "stalign_assets.runs",
-    "stalign_assets.platform.build",
-    "anndata",
-    "scanpy",
-    "torch",
-    "lightning",
-    "harmonypy",
-    "umap",
-    "scib_metrics",
-    "duckdb",
-)
-"""What most steps import; none of it opens a device or starts threads by being imported."""
+_PRELOADED: Final = "stalign_assets.platform.executors.preloaded"
 
 
 def local_executor(processes: int) -> dg.ExecutorDefinition:
@@ -29,5 +17,5 @@ def local_executor(processes: int) -> dg.ExecutorDefinition:
     """
     if processes == 1:
         return dg.in_process_executor
-    start = {"forkserver": {"preload_modules": list(_PRELOADED)}}
+    start = {"forkserver": {"preload_modules": [_PRELOADED]}}
     return dg.multiprocess_executor.configured({"max_concurrent": processes, "start_method": start})
