@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from stalign_assets.following import Follower
 from stalign_assets.locking import opening_history
@@ -60,10 +61,20 @@ def open_instance(study: Study) -> dg.DagsterInstance:
     from dagster._core.instance.ref import InstanceRef
 
     home = str(study.dagster_home)
+    overrides = {**instance_overrides(study.settings.execution), **_logs_of_terminal()}
     with opening_history(study):
-        return dg.DagsterInstance.from_ref(
-            InstanceRef.from_dir(home, overrides=instance_overrides(study.settings.execution))
-        )
+        return dg.DagsterInstance.from_ref(InstanceRef.from_dir(home, overrides=overrides))
+
+
+def _logs_of_terminal() -> dict[str, Any]:
+    """What steps print is kept for the UI, but not where a terminal shows it.
+
+    Dagster keeps it by way of processes that Ctrl-C reaches too, each of which then prints a traceback.
+    """
+    if sys.stderr is None or not sys.stderr.isatty():
+        return {}
+    module, name = "dagster._core.storage.noop_compute_log_manager", "NoOpComputeLogManager"
+    return {"compute_logs": {"module": module, "class": name, "config": {}}}
 
 
 def prepare_instance(instance: dg.DagsterInstance, study: Study) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -121,3 +123,31 @@ def test_a_signal_stops_steps_in_processes_of_their_own(
             if "unexpectedly exited" in entry.message
         ]
         assert crashed == []
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_ctrl_c_in_a_terminal_shows_what_happened_and_no_traceback(processes: int, study: Path) -> None:
+    set_value(study / "study.toml", "execution", "processes", processes)
+    set_value(study / "study.toml", "domains", "refine_neighbors", 4)
+    command = [sys.executable, "-m", "stalign_assets.cli.main", "run", str(study), "--scopes", "donor"]
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(command, stdin=end, stdout=end, stderr=end, start_new_session=True)
+    os.close(end)
+    told: list[bytes] = []
+    reader = threading.Thread(target=read_to_the_end, args=(terminal, told))
+    reader.start()
+    wait_for_a_step(study)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=120) == 130
+    reader.join(timeout=60)
+    shown = b"".join(told).decode(errors="replace")
+    assert "the next run goes on from there" in shown
+    assert "Traceback" not in shown
+
+
+def read_to_the_end(terminal: int, told: list[bytes]) -> None:
+    """A terminal that nobody writes to any more ends with an error."""
+    with suppress(OSError):
+        while told.append(os.read(terminal, 4096)) or told[-1]:
+            pass
+    os.close(terminal)
