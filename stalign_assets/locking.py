@@ -114,11 +114,11 @@ def _locked_by_name(path: Path, say: Callable[[str], None]) -> tuple[IO[str], bo
     while True:
         lock = _opened(path)
         try:
-            if not _is_locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            if not _take(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 if not waited:
                     say(f"waiting for another process{_holder(lock)}, which computes the same")
                 waited = True
-                _is_locked(lock, fcntl.LOCK_EX)
+                _take(lock, fcntl.LOCK_EX)
             if _is_named(lock, path):
                 # For who waits; what has no room for it is a lock all the same.
                 with suppress(OSError):
@@ -142,7 +142,8 @@ def _opened(path: Path) -> IO[str]:
         raise _NoLockError from None
 
 
-def _is_locked(lock: IO[str], how: int) -> bool:
+def _take(lock: IO[str], how: int) -> bool:
+    """Lock a file; False where that would mean to wait and `how` says not to."""
     try:
         fcntl.flock(lock, how)
     except BlockingIOError:
