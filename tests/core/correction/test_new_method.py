@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import stalign_core
-from stalign_core.simulate import CohortDesign, HistologyDesign, simulate_cohort
+from stalign_core.simulate import simulate_cohort
+from tests.studies import TINY_DESIGN
 
 _FILE = """
     import numpy as np
@@ -52,15 +54,7 @@ _USE = """
 
 def test_one_file_and_one_record_are_a_method_of_the_library_and_of_studies(tmp_path: Path) -> None:
     home = _source_with_the_method(tmp_path / "source")
-    design = CohortDesign(
-        n_donors=2,
-        sections_per_donor=1,
-        lattice_rows=14,
-        lattice_columns=14,
-        n_genes=200,
-        n_domains=3,
-        histology=HistologyDesign(spot_distance_pixels=16.0, hires_side=300, lowres_side=150),
-    )
+    design = replace(TINY_DESIGN, n_donors=2)
     sheet = simulate_cohort(tmp_path / "data", design, seed=1)
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(_USE), str(sheet)],
