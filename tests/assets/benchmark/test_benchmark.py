@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
@@ -27,6 +28,7 @@ from stalign_assets.settings_file import set_value
 from stalign_assets.study import SETTINGS_FILE, open_study
 from stalign_core.benchmark.arms import Arm, default_parameters, trial_of
 from stalign_core.benchmark.trial import run_trial
+from stalign_core.metrics import scib
 from stalign_core.progress import silent
 from stalign_core.settings import parse_settings
 from stalign_core.simulate import simulate_cohort
@@ -290,9 +292,17 @@ class Quiet:
         self.made_from: list[Any] = []
 
 
-def test_the_total_of_scib_metrics_is_taken_with_the_first_seed(finished: Path) -> None:
-    from stalign_core.metrics.scib import scib_total
+def test_the_total_of_scib_metrics_is_taken_with_the_first_seed(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[tuple[Any, dict[str, Any], float | None]] = []
+    whole = scib.scib_total
 
+    def noting(space: Any, **words: Any) -> float | None:
+        taken.append((space, words, whole(space, **words)))
+        return taken[-1][2]
+
+    monkeypatch.setattr(scib, "scib_total", noting)
     bench = bench_of(finished)
     given = bench.study.settings.benchmark.model_copy(update={"scib_spots": 120})
     settings = bench.study.settings.model_copy(update={"benchmark": given})
@@ -301,19 +311,17 @@ def test_the_total_of_scib_metrics_is_taken_with_the_first_seed(finished: Path) 
     donors, task = ("P01", "P02"), Quiet()
     metrics, _ = bench.run(donors, first, task)  # type: ignore[arg-type]
     (total,) = metrics.loc[metrics["metric"] == "scib_total", "value"]
-    group = bench.group(donors, task)  # type: ignore[arg-type]
-    assert total == scib_total(
-        bench.corrected(donors, first, task),  # type: ignore[arg-type]
-        baseline=group.expression("pca", "cohort"),
-        labels=group.labels,
-        batches=group.batches,
-        ignored_labels=settings.domains.ignored_labels,
-        max_spots=120,
-        seed=0,
-    )
-    assert 0 < total < 1
     without, _ = bench.run(donors, second, task)  # type: ignore[arg-type]
     assert "scib_total" not in set(without["metric"])
+    ((space, words, value),) = taken
+    assert total == value
+    assert 0 < total < 1
+    np.testing.assert_array_equal(space, bench.corrected(donors, first, task))  # type: ignore[arg-type]
+    group = bench.group(donors, task)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(words.pop("baseline"), group.expression("pca", "cohort"))
+    np.testing.assert_array_equal(words.pop("labels"), group.labels)
+    np.testing.assert_array_equal(words.pop("batches"), group.batches)
+    assert words == {"ignored_labels": settings.domains.ignored_labels, "max_spots": 120, "seed": 0}
 
 
 def test_a_trial_of_all_donors_is_what_the_study_itself_finds(finished: Path) -> None:
