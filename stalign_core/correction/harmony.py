@@ -60,8 +60,8 @@ def correct(features: Features, batches: Batches, settings: CorrectionSettings, 
     CorrectionResult
         With the arrays ``centroids`` (n_clusters, n_components; unit rows), ``intercepts`` (n_clusters, n_components),
         ``coefficients`` (n_clusters, n_batches, n_components), ``cluster_sizes`` (n_clusters, n_batches; summed
-        memberships), ``cluster_sums`` (n_clusters, n_components; corrected features summed by membership) and
-        ``memberships`` (n_spots, n_clusters; float32), and the batch names in the facts.
+        memberships) and ``cluster_sums`` (n_clusters, n_components; corrected features summed by membership), and the
+        batch names in the facts.
 
     Raises
     ------
@@ -79,14 +79,14 @@ def correct(features: Features, batches: Batches, settings: CorrectionSettings, 
     fitted = _run(features, codes, settings, seed)
     memberships = _spots_first(fitted.R, len(features))
     corrected = _spots_first(fitted.Z_corr, len(features))
-    intercepts, coefficients = regression_terms(features.astype(np.float64), memberships, codes, len(names))
+    sizes, sums = cluster_totals(features, memberships, codes, len(names))
+    intercepts, coefficients = regression_terms(sizes, sums, np.bincount(codes))
     arrays: dict[str, NDArray[Any]] = {
         "centroids": _spots_first(fitted.Y, memberships.shape[1]),
         "intercepts": intercepts,
         "coefficients": coefficients,
-        "cluster_sizes": _summed_memberships(memberships, codes, len(names)),
+        "cluster_sizes": sizes.T.copy(),
         "cluster_sums": memberships.T @ corrected,
-        "memberships": memberships.astype(np.float32),
     }
     facts = {
         "corrected": True,
@@ -102,10 +102,10 @@ def correct(features: Features, batches: Batches, settings: CorrectionSettings, 
     return CorrectionResult(corrected.astype(np.float32), arrays, facts)
 
 
-def regression_terms(
-    features: Matrix, memberships: Matrix, codes: NDArray[np.int64], n_batches: int
+def cluster_totals(
+    features: Features, memberships: Matrix, codes: NDArray[np.int64], n_batches: int
 ) -> tuple[Matrix, Matrix]:
-    """Each cluster's ridge regression of features on batch.
+    """What the regressions need of the spots: totals of each batch in each cluster.
 
     Parameters
     ----------
@@ -120,17 +120,36 @@ def regression_terms(
 
     Returns
     -------
+    sizes, sums
+        Summed memberships (n_batches, n_clusters), and features summed by membership (n_batches, n_clusters,
+        n_components). Batch by batch: a matrix of indicators would be spots x batches.
+    """
+    sizes = np.zeros((n_batches, memberships.shape[1]))
+    sums = np.zeros((n_batches, memberships.shape[1], features.shape[1]))
+    for batch, inside in enumerate(_rows_of_batches(codes, n_batches)):
+        shares = memberships[inside]
+        sizes[batch] = shares.sum(axis=0)
+        sums[batch] = shares.T @ features[inside].astype(np.float64)
+    return sizes, sums
+
+
+def regression_terms(sizes: Matrix, sums: Matrix, n_spots: NDArray[np.int64]) -> tuple[Matrix, Matrix]:
+    """Each cluster's ridge regression of features on batch.
+
+    Parameters
+    ----------
+    sizes, sums
+        Of `cluster_totals`.
+    n_spots
+        Of each batch, (n_batches,).
+
+    Returns
+    -------
     intercepts, coefficients
         (n_clusters, n_components) and (n_clusters, n_batches, n_components); zero where a cluster or a batch in it
         is not corrected.
     """
-    n_components, n_clusters = features.shape[1], memberships.shape[1]
-    sizes = np.zeros((n_batches, n_clusters))
-    sums = np.zeros((n_batches, n_clusters, n_components))
-    for batch, inside in enumerate(_rows_of_batches(codes, n_batches)):
-        sizes[batch] = memberships[inside].sum(axis=0)
-        sums[batch] = memberships[inside].T @ features[inside]
-    n_spots = np.bincount(codes, minlength=n_batches)
+    n_batches, n_clusters, n_components = sums.shape
     intercepts = np.zeros((n_clusters, n_components))
     coefficients = np.zeros((n_clusters, n_batches, n_components))
     for cluster in range(n_clusters):
@@ -156,12 +175,6 @@ def _rows_of_batches(codes: NDArray[np.int64], n_batches: int) -> list[NDArray[n
     """Rows of each batch, found in one pass whatever their number."""
     order = np.argsort(codes, kind="stable")
     return np.split(order, np.searchsorted(codes[order], np.arange(1, n_batches)))
-
-
-def _summed_memberships(memberships: Matrix, codes: NDArray[np.int64], n_batches: int) -> Matrix:
-    """Memberships summed over each batch, (n_clusters, n_batches); a matrix of indicators would be spots x batches."""
-    rows = _rows_of_batches(codes, n_batches)
-    return np.stack([memberships[inside].sum(axis=0) for inside in rows], axis=1)
 
 
 def _ridge(sizes: Matrix, sums: Matrix, ridge: Matrix) -> Matrix:

@@ -26,8 +26,6 @@ FORMAT: Final = 1
 FACTS_FILE: Final = "reference.json"
 MODEL_FOLDER: Final = "model"
 MEAN_LOG_COUNTS: Final = "mean_log_counts"
-UNUSED_TERMS: Final = ("memberships",)
-"""Arrays of a correction that have a row per fitted spot and that no mapping reads."""
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -94,9 +92,9 @@ def _write(reference: Reference, folder: Path) -> None:
     }
     parts: dict[str, tuple[Arrays, dict[str, Any]]] = {
         "expression_basis": reference.expression_basis.to_arrays(),
-        "expression_terms": (_used(reference.expression_terms.arrays), reference.expression_terms.facts),
+        "expression_terms": (reference.expression_terms.arrays, reference.expression_terms.facts),
         "morphology_basis": reference.morphology_basis.to_arrays(),
-        "morphology_terms": (_used(reference.morphology_terms.arrays), reference.morphology_terms.facts),
+        "morphology_terms": (reference.morphology_terms.arrays, reference.morphology_terms.facts),
         "domains": reference.assigner.to_arrays(),
         "familiarity": reference.familiarity.to_arrays(),
     }
@@ -132,10 +130,6 @@ def _read(folder: Path, facts: dict[str, Any]) -> Reference:
         refine_neighbors=facts["refine_neighbors"],
         mean_log_counts=_read_arrays(folder, MEAN_LOG_COUNTS)[MEAN_LOG_COUNTS] if has_means else None,
     )
-
-
-def _used(arrays: Arrays) -> Arrays:
-    return {name: array for name, array in arrays.items() if name not in UNUSED_TERMS}
 
 
 def _write_arrays(folder: Path, name: str, arrays: Arrays) -> None:

@@ -30,9 +30,9 @@ def test_peak_is_that_of_the_computation_not_of_an_earlier_one() -> None:
     with Measure() as later:
         _fill(100)
     own = [each.peak_memory_bytes - each.memory_at_start_bytes for each in (earlier, later)]
-    # The kernel counts pages in bundles: a few hundred kilobytes may be missing.
-    assert 299 <= own[0] / MEGABYTE < 340
-    assert 99 <= own[1] / MEGABYTE < 140
+    # Each core adds its pages to the kernel's count in bundles, so some megabytes are missing where cores are many.
+    assert 270 < own[0] / MEGABYTE < 340
+    assert 70 < own[1] / MEGABYTE < 140
 
 
 def test_freed_small_objects_of_an_earlier_computation_do_not_count() -> None:
@@ -96,7 +96,7 @@ def test_a_benchmark_measures_the_largest_process_that_its_child_starts(monkeypa
     child = subprocess.Popen([sys.executable, "-c", starting])
     usage = wait_measured(child)
     assert child.returncode == 3
-    assert 200 <= usage.peak_mb < 300 < held.nbytes / MEGABYTE
+    assert 170 < usage.peak_mb < 300 < held.nbytes / MEGABYTE
     assert usage.cpu_seconds > 0
 
 

@@ -109,7 +109,7 @@ def test_memory_of_a_joint_step_grows_with_the_spots_and_no_faster(step: Callabl
 
 
 def test_harmony_takes_four_kilobytes_a_spot_at_most_however_many_batches_there_are() -> None:
-    """At a hundred clusters: memberships in the library and here, in double and in single precision."""
+    """At a hundred clusters: memberships in the library in single precision, here in double."""
     spots = spots_of(8)
     _harmony(spots)
     spots = spots_of(200)
