@@ -33,7 +33,7 @@ _MODEL_VERSION: Final = 2
 _EMBEDDING_VERSION: Final = 1
 _DOMAINS_VERSION: Final = 2
 _CORRESPONDENCE_VERSION: Final = 1
-_METRICS_VERSION: Final = 1
+_METRICS_VERSION: Final = 2
 
 
 def variant_recipes(settings: Settings, scope: Scope, variant: str) -> Iterator[Recipe]:

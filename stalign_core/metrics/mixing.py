@@ -29,7 +29,7 @@ def ilisi(neighborhoods: Neighborhoods, batches: npt.NDArray[Any]) -> float:
     Parameters
     ----------
     neighborhoods
-        Of every spot.
+        Of every spot, or of a sample of them.
     batches
         (n_spots,) batch of each spot, two batches at least.
     """
@@ -48,18 +48,32 @@ def kbet(neighborhoods: Neighborhoods, batches: npt.NDArray[Any], alpha: float =
     Parameters
     ----------
     neighborhoods
-        Of every spot.
+        Of every spot, or of a sample of them, where the rate is that of the sample.
     batches
         (n_spots,) batch of each spot, two batches at least.
     alpha
         Level of the test.
     """
+    if len(neighborhoods.indices) < len(batches):
+        return _acceptance_rate(neighborhoods, batches, alpha)
     scib_metrics = import_scib_metrics()
     neighbors = scib_metrics.nearest_neighbors.NeighborsResults(
         indices=neighborhoods.indices, distances=neighborhoods.distances
     )
     accepted, _, _ = scib_metrics.kbet(neighbors, np.asarray(batches).astype(str), alpha=alpha)
     return float(accepted)
+
+
+def _acceptance_rate(neighborhoods: Neighborhoods, batches: npt.NDArray[Any], alpha: float) -> float:
+    """kBET of some of the spots: scib-metrics knows it of all only."""
+    from scipy.stats import chi2
+
+    names, codes = np.unique(np.asarray(batches).astype(str), return_inverse=True)
+    expected = np.bincount(codes) * (neighborhoods.size / len(codes))
+    observed = np.zeros((len(neighborhoods.indices), len(names)))
+    np.add.at(observed, (np.arange(len(observed))[:, None], codes[neighborhoods.indices]), 1)
+    statistics = ((observed - expected) ** 2 / expected).sum(axis=1)
+    return float((chi2.sf(statistics, len(names) - 1) >= alpha).mean())
 
 
 def _simpson_indices(

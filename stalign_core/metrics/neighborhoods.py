@@ -18,9 +18,9 @@ class Neighborhoods:
     Attributes
     ----------
     indices
-        (n_spots, size) int32 rows; the first is the spot itself.
+        (n_measured, size) int32 rows of the embedding; the first is the spot itself.
     distances
-        (n_spots, size) float32, Euclidean.
+        (n_measured, size) float32, Euclidean.
     """
 
     indices: npt.NDArray[np.int32]
@@ -49,8 +49,10 @@ def neighborhood_size(batches: npt.NDArray[Any], n_neighbors: int) -> int:
     return min(n_neighbors, max(MIN_NEIGHBORHOOD, quarter_of_batch), len(batches))
 
 
-def find_neighborhoods(embedding: npt.NDArray[Any], size: int) -> Neighborhoods:
-    """Exact nearest neighbours, the spot itself first even where others coincide with it.
+def find_neighborhoods(
+    embedding: npt.NDArray[Any], size: int, rows: npt.NDArray[np.integer[Any]] | None = None
+) -> Neighborhoods:
+    """Exact nearest neighbours among all spots, the spot itself first even where others coincide with it.
 
     Parameters
     ----------
@@ -58,13 +60,31 @@ def find_neighborhoods(embedding: npt.NDArray[Any], size: int) -> Neighborhoods:
         (n_spots, n_features).
     size
         Spots in a neighbourhood, the spot itself included; 2 to n_spots.
+    rows
+        Spots whose neighbours are looked for, (n_measured,); all unless given.
     """
     from sklearn.neighbors import NearestNeighbors
 
     points = np.asarray(embedding, dtype=np.float32)
-    distances, indices = NearestNeighbors(n_neighbors=size - 1, algorithm="brute").fit(points).kneighbors()
-    own = np.arange(len(points))[:, None]
+    if rows is None:
+        search = NearestNeighbors(n_neighbors=size - 1, algorithm="brute").fit(points)
+        distances, indices = search.kneighbors()
+        own = np.arange(len(points))[:, None]
+    else:
+        search = NearestNeighbors(n_neighbors=size, algorithm="brute").fit(points)
+        own = np.asarray(rows)[:, None]
+        distances, indices = _without(own, *search.kneighbors(points[rows]))
     return Neighborhoods(
         np.concatenate([own, indices], axis=1).astype(np.int32),
         np.concatenate([np.zeros_like(own), distances], axis=1).astype(np.float32),
     )
+
+
+def _without(
+    own: npt.NDArray[np.integer[Any]], distances: npt.NDArray[Any], indices: npt.NDArray[Any]
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Neighbours that are not the spot itself, which may be anywhere among, or outside, those that coincide with it."""
+    others = indices != own
+    others[others.all(axis=1), -1] = False
+    shape = (len(indices), indices.shape[1] - 1)
+    return distances[others].reshape(shape), indices[others].reshape(shape)

@@ -19,6 +19,10 @@ from stalign_core.metrics.neighborhoods import find_neighborhoods, neighborhood_
 from stalign_core.metrics.separation import OUTSIDE, rescaled_silhouettes
 from stalign_core.settings import MetricSettings
 
+MOST_PAIRS: Final = 2_000_000_000
+"""Distances that the neighbourhoods of a subsample may take; above, it shrinks, down to `FEWEST_MEASURED` spots."""
+FEWEST_MEASURED: Final = 2_000
+
 COLUMNS: Final = ("step", "clusterer", "donor", "sample", "metric", "value")
 
 
@@ -43,7 +47,8 @@ class Measurements:
     skipped
         Metrics left out of the table.
     facts
-        n_spots, n_annotated, n_spots_in_embedding_metrics, n_neighbors, batch: numbers to report beside the table.
+        n_spots, n_annotated, n_spots_in_embedding_metrics (silhouettes), n_spots_in_mixing_metrics (iLISI, kBET),
+        n_neighbors, batch: numbers to report beside the table.
     """
 
     table: pd.DataFrame
@@ -122,7 +127,9 @@ def measure(
     ``chaos``, ``chaos_standardised`` and ``pas``; ``composite``. Per sample: ``ari``, ``nmi``, ``chaos``,
     ``chaos_standardised``, ``pas``.
 
-    Spots without a label, or with an ignored one, count in everything that needs no label.
+    Spots without a label, or with an ignored one, count in everything that needs no label. Above
+    ``settings.max_spots`` spots, silhouettes are those of a subsample, and iLISI and kBET those of a subsample's
+    neighbourhoods among all spots.
 
     Parameters
     ----------
@@ -137,7 +144,7 @@ def measure(
     positions
         (n_spots, 2) spot centres, one unit along both axes, comparable within a sample.
     settings
-        Neighbourhood, largest number of spots for silhouettes, iLISI and kBET, weight of the composite.
+        Neighbourhood, spots that are measured for silhouettes, iLISI and kBET, weight of the composite.
     seed
         Of the subsample above ``settings.max_spots`` spots.
     covariate
@@ -158,8 +165,9 @@ def measure(
     collector = _Collector(step, partition_donor, spots)
     batches = spots.samples if covariate == "sample" else spots.donors
     rows = _measured_rows(len(spots.samples), settings.max_spots, seed)
-    size = neighborhood_size(batches[rows], settings.n_neighbors)
-    _measure_mixing(collector, np.asarray(embedding)[rows], batches[rows], size, covariate)
+    size = neighborhood_size(batches, settings.n_neighbors)
+    mixed = _mixing_rows(len(batches), settings.max_spots, seed)
+    _measure_mixing(collector, np.asarray(embedding), batches, size, mixed, covariate)
     _measure_separation(collector, np.asarray(embedding)[rows], domains, spots, rows)
     _measure_labels_against_donors(collector, spots)
     for clusterer, found in domains.items():
@@ -169,6 +177,7 @@ def measure(
         "n_spots": len(spots.samples),
         "n_annotated": int(spots.annotated.sum()),
         "n_spots_in_embedding_metrics": len(rows),
+        "n_spots_in_mixing_metrics": len(batches) if mixed is None else len(mixed),
         "n_neighbors": size,
         "batch": covariate,
     }
@@ -181,14 +190,26 @@ def _measured_rows(n_spots: int, max_spots: int, seed: int) -> npt.NDArray[np.in
     return np.sort(np.random.default_rng(seed).choice(n_spots, max_spots, replace=False))
 
 
+def _mixing_rows(n_spots: int, max_spots: int, seed: int) -> npt.NDArray[np.int64] | None:
+    """Spots whose neighbourhoods are measured; None for all of them."""
+    if n_spots <= max_spots:
+        return None
+    return _measured_rows(n_spots, min(max_spots, max(FEWEST_MEASURED, MOST_PAIRS // n_spots)), seed)
+
+
 def _measure_mixing(
-    collector: _Collector, embedding: npt.NDArray[Any], batches: npt.NDArray[np.str_], size: int, covariate: str
+    collector: _Collector,
+    embedding: npt.NDArray[Any],
+    batches: npt.NDArray[np.str_],
+    size: int,
+    rows: npt.NDArray[np.int64] | None,
+    covariate: str,
 ) -> None:
     if len(np.unique(batches)) < 2:
         for metric in BATCH_METRICS:
             collector.skip(metric, f"there is one {covariate} only")
         return
-    neighborhoods = find_neighborhoods(embedding, size)
+    neighborhoods = find_neighborhoods(embedding, size, rows)
     collector.add("ilisi", ilisi(neighborhoods, batches))
     collector.add("kbet", kbet(neighborhoods, batches))
 

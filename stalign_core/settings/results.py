@@ -53,7 +53,7 @@ class MetricSettings(Section):
     n_neighbors: PositiveInt = Field(90, description="neighbourhood of iLISI and kBET, in spots")
     max_spots: PositiveInt = Field(
         20_000,
-        description="larger scopes are measured on a seeded subsample: silhouette keeps its value, but iLISI and kBET "
-        "are biased, for neighbours in a subsample are farther apart; they compare variants, not cohorts",
+        description="of larger scopes a seeded subsample is measured: silhouette among its own spots, iLISI and kBET "
+        "among all (of fewer spots above 100,000)",
     )
     bio_weight: Unit = Field(0.6, description="weight of biological conservation in the composite score")

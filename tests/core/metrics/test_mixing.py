@@ -85,6 +85,32 @@ def test_neighbourhoods_are_exact_and_begin_with_the_spot() -> None:
     assert all(len(set(row)) == 6 for row in found.indices.tolist())
 
 
+def test_a_sample_of_spots_has_the_neighbourhoods_that_they_have_among_all() -> None:
+    embedding, _ = _mixed(200, 0.7)
+    embedding[[7, 9, 11]] = embedding[3]
+    rows = np.array([3, 7, 50, 199])
+    whole, few = find_neighborhoods(embedding, 30), find_neighborhoods(embedding, 30, rows)
+    np.testing.assert_array_equal(few.indices[:, 0], rows)
+    np.testing.assert_allclose(few.distances, whole.distances[rows], atol=1e-5)
+    assert [set(row) for row in few.indices.tolist()] == [set(row) for row in whole.indices[rows].tolist()]
+    assert all(len(set(row)) == 30 for row in few.indices.tolist())
+
+
+def test_a_spot_that_coincides_with_more_others_than_it_has_neighbours_is_itself_first_and_once() -> None:
+    embedding = np.vstack([np.zeros((20, 2)), np.ones((5, 2))])
+    found = find_neighborhoods(embedding, 4, np.arange(20))
+    np.testing.assert_array_equal(found.indices[:, 0], np.arange(20))
+    assert all(len(set(row)) == 4 for row in found.indices.tolist())
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.4])
+def test_ilisi_and_kbet_of_a_sample_equal_their_formulas(shift: float) -> None:
+    embedding, batches = _mixed(400, shift)
+    few = find_neighborhoods(embedding, 31, np.arange(0, 400, 3))
+    assert ilisi(few, batches) == pytest.approx(_ilisi_by_hand(few, batches), abs=2e-4)
+    assert kbet(few, batches) == pytest.approx(_kbet_by_hand(few, batches), abs=1e-9)
+
+
 @pytest.mark.parametrize(("n_spots", "n_batches", "size"), [(4000, 4, 90), (1200, 4, 75), (40, 4, 10), (8, 2, 8)])
 def test_neighbourhoods_shrink_with_the_batches(n_spots: int, n_batches: int, size: int) -> None:
     assert neighborhood_size(np.arange(n_spots) % n_batches, 90) == size

@@ -8,6 +8,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
 
 from stalign_core.metrics import COLUMNS, Measurements, composite_score, measure
+from stalign_core.metrics.table import _mixing_rows
 from stalign_core.settings import MetricSettings
 
 
@@ -146,7 +147,42 @@ def test_donors_as_batches_mix_otherwise_than_samples(measured: Measurements) ->
 def test_large_partitions_are_measured_on_a_seeded_subsample() -> None:
     few = MetricSettings(max_spots=120)
     first, again, other = (_measure(_cohort(), settings=few, seed=seed) for seed in (1, 1, 2))
-    assert first.facts["n_spots_in_embedding_metrics"] == 120
+    assert first.facts["n_spots_in_embedding_metrics"] == first.facts["n_spots_in_mixing_metrics"] == 120
     pd.testing.assert_frame_equal(first.table, again.table)
     assert first.pooled("silhouette") != other.pooled("silhouette")
     assert first.pooled("ari", "kmeans") == other.pooled("ari", "kmeans")
+
+
+def test_mixing_of_a_subsample_is_off_by_chance_alone() -> None:
+    rng = np.random.default_rng(0)
+    batches = np.repeat([f"s{number}" for number in range(8)], 400).astype(object)
+    embedding = rng.normal(size=(3200, 4)) + 0.3 * rng.normal(size=(8, 4)).repeat(400, axis=0)
+    whole, *parts = (
+        measure(
+            "aestetik",
+            embedding,
+            {},
+            labels=np.full(3200, None),
+            samples=batches,
+            donors=batches,
+            positions=np.zeros((3200, 2)),
+            settings=MetricSettings(max_spots=max_spots),
+            seed=seed,
+        )
+        for max_spots, seed in [(3200, 0), *((400, seed) for seed in range(8))]
+    )
+    for metric in ("ilisi", "kbet"):
+        of_all = whole.pooled(metric)
+        found = np.array([part.pooled(metric) for part in parts])
+        assert 0.02 < of_all < 0.98
+        assert abs(found.mean() - of_all) < 3 * found.std() / np.sqrt(len(found)) + 0.005
+
+
+@pytest.mark.parametrize(
+    ("n_spots", "n_measured"), [(20_000, None), (20_001, 20_000), (200_000, 10_000), (1_000_000, 2000), (10**7, 2000)]
+)
+def test_the_neighbourhoods_of_a_million_spots_take_no_more_distances_than_those_of_a_hundred_thousand(
+    n_spots: int, n_measured: int | None
+) -> None:
+    rows = _mixing_rows(n_spots, 20_000, 0)
+    assert (None if rows is None else len(rows)) == n_measured
