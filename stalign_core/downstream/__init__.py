@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stalign_core.downstream.abundance import abundance_differences, domain_abundance
 from stalign_core.downstream.activity import domain_activities, donor_activities
-from stalign_core.downstream.markers import MarkerRules, find_markers, is_marker, top_markers
+from stalign_core.downstream.markers import MarkerRules, find_markers, is_marker
 from stalign_core.downstream.network import read_network
 from stalign_core.downstream.profiles import DomainProfiles, ProfileSums, shared_profiles
 from stalign_core.downstream.programs import marker_programs
@@ -22,5 +22,4 @@ __all__ = [
     "marker_programs",
     "read_network",
     "shared_profiles",
-    "top_markers",
 ]

@@ -85,12 +85,6 @@ def is_marker(markers: pd.DataFrame, rules: MarkerRules) -> pd.Series[bool]:
     return (markers["q"] <= rules.fdr) & (markers["log2_fold_change"] >= rules.min_log2_fold_change)
 
 
-def top_markers(markers: pd.DataFrame, n_genes: int, min_log2_fold_change: float = 0.0) -> dict[str, list[str]]:
-    """The first genes of each domain that it has more of than the rest, in the order of `find_markers`."""
-    more = markers[markers["log2_fold_change"] > min_log2_fold_change]
-    return {str(domain): rows["gene"].head(n_genes).tolist() for domain, rows in more.groupby("domain", sort=False)}
-
-
 _DTYPES: Final = {"domain": object, "gene": object, "symbol": object, "n_donors": np.int64}
 
 

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from stalign_core.morphology.embedding import MorphologyEmbedding, embed_section, embed_with
-from stalign_core.morphology.encoders import describe_encoder, load_encoder
+from stalign_core.morphology.encoders import load_encoder
 
-__all__ = ["MorphologyEmbedding", "describe_encoder", "embed_section", "embed_with", "load_encoder"]
+__all__ = ["MorphologyEmbedding", "embed_section", "embed_with", "load_encoder"]

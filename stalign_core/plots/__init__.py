@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from stalign_core.plots.bars import metric_bars
 from stalign_core.plots.canvas import thumbnail
-from stalign_core.plots.curves import loss_curves
 from stalign_core.plots.domain_map import domain_map
 from stalign_core.plots.palette import color_map
 from stalign_core.plots.projection import Projection, project, projection_figure
@@ -13,8 +11,6 @@ __all__ = [
     "Projection",
     "color_map",
     "domain_map",
-    "loss_curves",
-    "metric_bars",
     "project",
     "projection_figure",
     "thumbnail",

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 PREFERRED: Final = ("harmony", "scvi", "scanorama")
 """The paper shows Harmony on the lung cohort, scVI on melanoma."""
 
-Spaces = dict[str, "np.ndarray[Any, Any]"]
-
 
 class Showcase:
     """What a fold's first test group looks like, with the settings that were chosen and the first seed."""

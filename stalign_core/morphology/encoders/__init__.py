@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stalign_core.morphology.encoders.loading import Encoder, describe_encoder, load_encoder
+from stalign_core.morphology.encoders.loading import Encoder, load_encoder
 from stalign_core.morphology.encoders.records import RECORDS, EncoderRecord, record_of
 
-__all__ = ["RECORDS", "Encoder", "EncoderRecord", "describe_encoder", "load_encoder", "record_of"]
+__all__ = ["RECORDS", "Encoder", "EncoderRecord", "load_encoder", "record_of"]

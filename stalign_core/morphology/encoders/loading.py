@@ -11,7 +11,7 @@ from stalign_core.devices import Device, resolve_device
 from stalign_core.errors import EncoderError
 from stalign_core.images.pixels import Pixels
 from stalign_core.morphology.encoders.records import Encode, EncoderRecord, Prepare, record_of
-from stalign_core.morphology.encoders.weights import file_sha256, find_weights
+from stalign_core.morphology.encoders.weights import find_weights
 from stalign_core.settings import EncoderSettings
 
 
@@ -90,29 +90,6 @@ def load_encoder(encoder_name: str, encoder: EncoderSettings, device: Device = "
 
     weights = find_weights(record, encoder_name, encoder.weights, encoder.revision)
     return NetworkEncoder(record, weights, resolve_device(device, "morphology.device"))
-
-
-def describe_encoder(encoder_name: str, encoder: EncoderSettings) -> dict[str, Any]:
-    """Everything that decides an encoder's output, in plain JSON values, without building or downloading it.
-
-    A local checkpoint counts by its content, published weights by their repository and the revision that is asked for.
-
-    Raises
-    ------
-    SettingsError
-        If the model is unknown.
-    EncoderError
-        If the local checkpoint is missing.
-    """
-    record = record_of(encoder.model, f"encoders.{encoder_name}.model")
-    if not record.needs_weights:
-        _refuse_weights(record, encoder_name, encoder)
-    local = encoder.weights is not None
-    return {
-        "record": record.to_dict(),
-        "weights_sha256": file_sha256(find_weights(record, encoder_name, encoder.weights)) if local else "",
-        "revision": encoder.revision or "",
-    }
 
 
 def _refuse_weights(record: EncoderRecord, encoder_name: str, encoder: EncoderSettings) -> None:

@@ -21,8 +21,8 @@ from torch import nn
 from torchvision import models, transforms
 from torchvision.transforms import InterpolationMode
 
-from stalign_core.errors import EncoderError, SettingsError, StalignError
-from stalign_core.morphology.encoders import RECORDS, describe_encoder, load_encoder, record_of
+from stalign_core.errors import EncoderError, SettingsError
+from stalign_core.morphology.encoders import RECORDS, load_encoder, record_of
 from stalign_core.morphology.encoders import weights as weights_module
 from stalign_core.morphology.encoders.network import NetworkEncoder, build_network, encode_in_halves
 from stalign_core.morphology.encoders.preprocessing import resize_and_crop
@@ -410,18 +410,3 @@ def test_a_network_that_runs_out_of_memory_is_fed_half_and_its_features_are_the_
     np.testing.assert_allclose(encoder.encode(patches), whole, rtol=1e-5, atol=1e-6)
     assert sizes == [7, 3, 1, 1, 1, 1, 1, 1, 1]
     assert encoder.facts["batch_size_reduced_to"] == 1
-
-
-def test_an_encoder_is_described_by_its_record_and_the_content_of_its_checkpoint(tmp_path: Path) -> None:
-    first, second = tmp_path / "a.pth", tmp_path / "b.pth"
-    first.write_bytes(b"one")
-    second.write_bytes(b"one")
-    settings = [EncoderSettings(model="uni2_h", weights=str(path)) for path in (first, second)]
-    assert describe_encoder("a", settings[0]) == describe_encoder("b", settings[1])
-    second.write_bytes(b"two")
-    assert describe_encoder("a", settings[0]) != describe_encoder("b", settings[1])
-    published = [EncoderSettings(model="uni2_h", revision=revision) for revision in (NEWEST, EARLIER)]
-    assert describe_encoder("a", published[0]) != describe_encoder("a", published[1])
-    assert describe_encoder("texture", EncoderSettings())["record"]["name"] == "texture"
-    with pytest.raises(StalignError, match="does not exist"):
-        describe_encoder("a", EncoderSettings(model="uni2_h", weights=str(tmp_path / "c.pth")))

@@ -13,8 +13,6 @@ from stalign_core.plots import (
     Projection,
     color_map,
     domain_map,
-    loss_curves,
-    metric_bars,
     project,
     projection_figure,
     thumbnail,
@@ -124,30 +122,6 @@ def test_projection_figure_draws_the_colours_of_its_rows() -> None:
     pixels = _pixels(projection_figure(projection, {"donor": donors}))
     # The legend names both donors; only A's spots are drawn.
     assert len(_where(pixels, color_map(["A", "B"])["A"])[0]) > 5 * len(_where(pixels, PALETTE[1])[0]) > 0
-
-
-def test_loss_curves_draw_each_loss() -> None:
-    falling = 10.0 / np.arange(1, 101)
-    pixels = _pixels(loss_curves({"total": falling, "triplet": falling / 2}, title="cohort/harmony"))
-    for color in PALETTE[:2]:
-        assert len(_where(pixels, color)[0]) > 100
-
-
-def test_metric_bars_are_as_long_as_their_values() -> None:
-    table = pd.DataFrame(
-        [("v", "corrected", "ari", 0.25), ("v", "aestetik", "ari", 0.75), ("v", "aestetik", "unknown", 9.0)],
-        columns=["variant", "step", "metric", "value"],
-    )
-    pixels = _pixels(metric_bars(table, step_names={"corrected": "correction alone"}))
-    pixels = pixels[:, : int(pixels.shape[1] * 0.6)]
-    lengths = [np.ptp(_where(pixels, color)[1]) for color in PALETTE[:2]]
-    assert lengths[1] / lengths[0] == pytest.approx(3, rel=0.05)
-
-
-def test_metric_bars_of_nothing_are_refused() -> None:
-    table = pd.DataFrame([("v", "s", "other", 1.0)], columns=["variant", "step", "metric", "value"])
-    with pytest.raises(ValueError, match="none of the metrics"):
-        metric_bars(table)
 
 
 def test_a_thumbnail_is_no_wider_than_the_dialog_that_shows_it() -> None:
