@@ -20,6 +20,7 @@ WITH_SCIB: Final = "+scib"
 MICROSECONDS_PER_SPOT: Final[Mapping[str, float]] = MappingProxyType(
     {
         "correction/uncorrected": 400.0,
+        "correction/sample_standardised": 400.0,
         "correction/harmony": 30.0,
         "correction/scanorama": 650.0,
         "trial/alone": 250.0,

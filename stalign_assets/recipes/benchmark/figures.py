@@ -18,6 +18,7 @@ TITLES: Final = {
     "neighbors": "mean over neighbours",
     "aestetik": "with AESTETIK",
     "reference": "with the published preset",
+    "sample_standardised": "standardised within samples",
     "window": "window",
     "morphology_weight": "morphology weight",
     "ari": "ARI with labels ↑",

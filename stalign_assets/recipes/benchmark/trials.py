@@ -209,11 +209,8 @@ class Bench:
     def _correction_identity(self, donors: Sequence[str], trial: Trial) -> dict[str, Any]:
         settings, arm = trial.settings(self.study.settings), trial.arm
         method = arm.method
-        own = (
-            {}
-            if method == "uncorrected"
-            else getattr(settings.correction, method).model_dump(mode="json", exclude={"device", "max_spots"})
-        )
+        section = getattr(settings.correction, method, None)
+        own = {} if section is None else section.model_dump(mode="json", exclude={"device", "max_spots"})
         return {
             "version": _CORRECTION_VERSION,
             "used": self._used_by(donors, _read_by_correction(arm)),
@@ -241,6 +238,7 @@ class Bench:
             "n_domains": self.n_domains(donors),
             "seed": trial.seed,
             "scib_spots": trial.scib_spots,
+            **_named_scaling(arm, settings, len(donors)),
         }
 
     def _whole(self, place: Place, task: Task) -> Artifact | None:
@@ -308,6 +306,13 @@ class Bench:
                 determinism=builder.determinism,
             )
             return store.commit(builder, manifest)
+
+
+def _named_scaling(arm: Arm, settings: Settings, n_donors: int) -> dict[str, str]:
+    """What uncorrected means standardise genes over, for their key, where corrected variants do otherwise."""
+    if (arm.method, arm.model) == ("uncorrected", "neighbors") and settings.expression.scaling_of(n_donors) != "cohort":
+        return {"scaling": "cohort"}
+    return {}
 
 
 def _read_by_correction(arm: Arm) -> set[str]:
