@@ -24,7 +24,7 @@ REPORT: Final = "benchmark/report"
 _SPLITS_VERSION: Final = 1
 _SEARCH_VERSION: Final = 3
 _RESULTS_VERSION: Final = 2
-_FIGURES_VERSION: Final = 3
+_FIGURES_VERSION: Final = 4
 _REPORT_VERSION: Final = 2
 
 
