@@ -41,7 +41,8 @@ _MOST_EXACT: Final = 16
 def tuning_scores(trials: pd.DataFrame, bio_weight: float) -> pd.DataFrame:
     """Composite score of each trial and clustering of a tuning set.
 
-    Where samples are one batch there is no mixing to score, and biological conservation alone decides.
+    Where samples are one batch there is no mixing to score, and biological conservation alone decides. Of one label
+    there is no silhouette, and conservation is what the others say.
 
     Parameters
     ----------
@@ -60,9 +61,10 @@ def tuning_scores(trials: pd.DataFrame, bio_weight: float) -> pd.DataFrame:
     of_domains = pooled[pooled["clusterer"] != ""].pivot_table(
         index=[*key, "clusterer", "refined"], columns="metric", values="value"
     )
+    measured = {place: values.dropna().to_dict() for place, values in of_space.iterrows()}
     rows = []
     for place, values in of_domains.iterrows():
-        known = {**of_space.loc[place[: len(key)]].dropna().to_dict(), **values.dropna().to_dict()}  # type: ignore[index]
+        known = {**measured.get(place[: len(key)], {}), **values.dropna().to_dict()}  # type: ignore[index]
         rows.append((*place, _score(known, bio_weight)))  # type: ignore[misc]
     table = pd.DataFrame(rows, columns=[*key, "clusterer", "refined", "score"])
     by = ["trial", *ARM, "settings", "clusterer", "refined"]
@@ -97,9 +99,11 @@ def with_composite(trials: pd.DataFrame, bio_weight: float) -> pd.DataFrame:
 
 
 def _score(values: Mapping[Any, float], bio_weight: float) -> float:
+    bio = float(np.mean([values[name] for name in BIO_METRICS if name in values]))
     if any(name not in values for name in BATCH_METRICS):
-        return float(np.mean([values[name] for name in BIO_METRICS if name in values]))
-    return composite_score(values, bio_weight)
+        return bio
+    # Their mean in place of those that cannot be measured leaves the mean as it is.
+    return composite_score({**dict.fromkeys(BIO_METRICS, bio), **values}, bio_weight)
 
 
 def best_choices(scores: pd.DataFrame) -> pd.DataFrame:

@@ -43,6 +43,19 @@ def test_the_composite_weighs_conservation_against_mixing() -> None:
     assert tuning_scores(without_batches, 0.6)["score"].tolist() == pytest.approx([0.5])
 
 
+def test_of_one_section_with_one_label_biological_conservation_alone_decides() -> None:
+    """Nothing can be measured of its space, neither a silhouette of labels nor mixing; of two sections mixing can."""
+    shared = {"trial": "a", "arm": "uncorrected", "settings": "{}", "role": "tuning"}
+    alone = [{**shared, "grp": "P1", "metric": name, "value": value} for name, value in (("ari", 1.0), ("nmi", 0.5))]
+    assert tuning_scores(rows(*alone), 0.6)["score"].tolist() == pytest.approx([0.75])
+    of_space = {"silhouette": 0.6, "ilisi": 0.2, "kbet": 0.4}
+    other = [{**shared, "grp": "P2", "metric": name, "value": value} for name, value in (("ari", 0.6), ("nmi", 0.3))]
+    other += [{**shared, "grp": "P2", "metric": m, "value": v, "clusterer": ""} for m, v in of_space.items()]
+    assert tuning_scores(rows(*alone, *other), 0.6)["score"].tolist() == pytest.approx([(0.75 + 0.42) / 2])
+    mixed = [{**shared, "grp": "P1", "metric": m, "value": 0.5, "clusterer": ""} for m in ("ilisi", "kbet")]
+    assert tuning_scores(rows(*alone, *mixed), 0.6)["score"].tolist() == pytest.approx([0.6 * 0.75 + 0.4 * 0.5])
+
+
 def test_a_composite_that_was_kept_under_another_weight_is_weighed_anew() -> None:
     """Of two clusterings of one space, in two folds; in tuning the space has no clusterer, in tests it has each."""
     space, first, second = (
