@@ -16,7 +16,7 @@ Parameters = Mapping[str, Any]
 
 PCA: Final = "pca"
 REFERENCE_METHODS: Final[tuple[CorrectionMethod, ...]] = ("harmony", "scanorama", "uncorrected", "scvi")
-"""The published preset follows the first of these that is benchmarked."""
+"""The published preset follows the first of these that is benchmarked, else the first method."""
 
 REFERENCE_REFINES: Final = True
 """Whether the published preset takes the majority vote over neighbours: the published program does by default."""
@@ -102,7 +102,7 @@ def arms_of(settings: Settings, encoders: Sequence[str], representations: Sequen
         are compared, the field's baseline is: the mean of components of genes standardised within samples.
     """
     chosen = settings.benchmark
-    with_reference = next((method for method in REFERENCE_METHODS if method in chosen.methods), None)
+    with_reference = next((method for method in REFERENCE_METHODS if method in chosen.methods), chosen.methods[0])
     arms = []
     for method in chosen.methods:
         for model in chosen.models:
