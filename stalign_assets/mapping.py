@@ -113,14 +113,15 @@ def map_onto_cohort(
 
 
 def _preferred_variant(settings: Settings) -> str:
-    for method in PREFERRED_METHODS:
+    mapping = [name for name, method in METHODS.items() if method.maps]
+    for method in dict.fromkeys((*PREFERRED_METHODS, *mapping)):
         for name, variant in settings.variants.items():
             if variant.correction == method and variant.representation == "pca":
                 return name
     raise SettingsError(
         "variants",
         "none can place new samples",
-        expected="one of correction " + " or ".join(name for name, method in METHODS.items() if method.maps),
+        expected="one of correction " + " or ".join(mapping),
         remedy="add one to study.toml and run the study",
     )
 

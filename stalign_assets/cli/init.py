@@ -67,7 +67,7 @@ def _summary(study: Study) -> dict[str, Any]:
 def _of_dataset(study: Path, dataset: str | None, folder: Path | None, console: StepConsole) -> Study:
     """A study of a data set, by a sheet in the folder that holds it; no study leaves no new sheet there."""
     from stalign_assets.new_study import create_study
-    from stalign_core.datasets import without_labels, write_sheet
+    from stalign_core.datasets import DATASETS, without_labels, write_sheet
     from stalign_core.datasets.sheet import SHEET
 
     if dataset is None or folder is None:
@@ -76,7 +76,7 @@ def _of_dataset(study: Path, dataset: str | None, folder: Path | None, console: 
     sheet = write_sheet(dataset, folder)
     console.step_said(f"sample sheet: {sheet}")
     try:
-        created = create_study(study, sheet)
+        created = create_study(study, sheet, DATASETS[dataset].settings)
     except BaseException:
         if not had_sheet:
             sheet.unlink(missing_ok=True)

@@ -36,12 +36,14 @@ PREFERRED_METHODS: Final = ("harmony", "scvi", "scanorama", "uncorrected")
 
 
 def reported_variant(settings: Settings) -> str:
-    """The variant that is told of unless another is named: Harmony's, else the first that corrects."""
+    """The variant that is told of unless another is named: Harmony's, else the next preferred one, or the first."""
     for method in PREFERRED_METHODS:
         for name, variant in settings.variants.items():
             if variant.correction == method:
                 return name
-    raise SettingsError("variants", "is empty", expected="one variant at least")
+    if not settings.variants:
+        raise SettingsError("variants", "is empty", expected="one variant at least")
+    return next(iter(settings.variants))
 
 
 def figures_folder(study: Study, donor: str = "") -> Path:

@@ -22,12 +22,12 @@ create table chosen (
     settings varchar, refined boolean, score double);
 create table summary (
     task varchar, arm varchar, method varchar, model varchar, representation varchar, encoder varchar,
-    clusterer varchar, metric varchar, mean double, low double, high double, sd double, n_seeds integer,
-    n_folds integer, n_groups integer);
+    clusterer varchar, metric varchar, mean double, low_over_seeds double, high_over_seeds double,
+    sd_over_seeds double, n_seeds integer, n_folds integer, n_groups integer);
 create table differences (
     task varchar, method varchar, representation varchar, encoder varchar, model varchar, clusterer varchar,
-    unit varchar, n_pairs integer, alone double, with_model double, difference double, gain double, low double,
-    high double, p double);
+    baseline varchar, unit varchar, n_pairs integer, of_baseline double, with_model double, difference double,
+    gain double, low double, high double, p double);
 """
 """The word group, which SQL has for itself, is ``grp`` here."""
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 BENCHMARK_RESULTS: Final = "benchmark/results"
 
-TABLES_VERSION: Final = 6
+TABLES_VERSION: Final = 7
 METRIC_COLUMNS: Final = (
     "run_id",
     "input_key",

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from stalign_core.aestetik.settings import AestetikSettings
 from stalign_core.benchmark.grid import TABLE_1, combinations
+from stalign_core.correction.registry import METHODS
 from stalign_core.settings import BenchmarkModel, BenchmarkSettings, CorrectionMethod, Settings
 from stalign_core.settings.faults import aestetik_from_table
 
@@ -15,10 +16,13 @@ Parameters = Mapping[str, Any]
 
 PCA: Final = "pca"
 REFERENCE_METHODS: Final[tuple[CorrectionMethod, ...]] = ("harmony", "scanorama", "uncorrected", "scvi")
-"""The published preset follows the first of these that is benchmarked."""
+"""The published preset follows the first of these that is benchmarked, else the first method."""
 
 REFERENCE_REFINES: Final = True
 """Whether the published preset takes the majority vote over neighbours: the published program does by default."""
+
+STANDARDISED: Final = "sample_standardised"
+"""In a method's place: genes standardised within each sample, which the means of the field's baseline are taken of."""
 
 _MODEL_PARAMETERS: Final = ("morphology_weight", "window")
 _METHOD_OF: Final = {name: method for method in ("scvi", "harmony", "scanorama") for name in TABLE_1[method]}
@@ -31,7 +35,7 @@ class Arm:
     Attributes
     ----------
     method
-        What corrects expression; morphology is corrected by Harmony unless it is ``"uncorrected"``.
+        What corrects expression, or `STANDARDISED`; morphology is corrected by Harmony unless it is ``"uncorrected"``.
     model
         What follows: ``"alone"`` nothing, ``"neighbors"`` the mean over a spot and its nearest, ``"aestetik"``,
         ``"reference"`` the published preset of it.
@@ -94,15 +98,18 @@ def arms_of(settings: Settings, encoders: Sequence[str], representations: Sequen
         Of the study.
     encoders, representations
         Those that are there to be compared; all methods are run on the first encoder and the PCA, Harmony and the
-        uncorrected also on external embeddings, and every other encoder with AESTETIK.
+        uncorrected also on external embeddings, and every other encoder with AESTETIK. Where means over neighbours
+        are compared, the field's baseline is: the mean of components of genes standardised within samples.
     """
     chosen = settings.benchmark
-    with_reference = next((method for method in REFERENCE_METHODS if method in chosen.methods), None)
+    with_reference = next((method for method in REFERENCE_METHODS if method in chosen.methods), chosen.methods[0])
     arms = []
     for method in chosen.methods:
         for model in chosen.models:
             if model != "reference" or method == with_reference:
                 arms += list(_with_encoders(Arm(method, model), encoders))
+    if "neighbors" in chosen.models:
+        arms.append(Arm(STANDARDISED, "neighbors"))
     for representation in representations:
         for method in chosen.methods:
             if method in ("uncorrected", "harmony"):
@@ -162,14 +169,14 @@ def refinements(arm: Arm, settings: Settings) -> tuple[bool, ...]:
 
 def grid_of(model: str, settings: BenchmarkSettings) -> dict[str, Sequence[Any]]:
     """Table 1's values of a model, those that the settings name replaced."""
-    return {**TABLE_1[model], **settings.grids.get(model, {})}
+    return {**TABLE_1.get(model, {}), **settings.grids.get(model, {})}
 
 
 def trial_of(arm: Arm, parameters: Parameters, seed: int, settings: BenchmarkSettings, scib_spots: int = 0) -> Trial:
     """A trial; a method with seeds of its own is corrected with the first of them for every other seed."""
     allowed = settings.correction_seeds.get(arm.method)
     correction_seed = seed if allowed is None or seed in allowed else allowed[0]
-    if arm.method in ("uncorrected", "scanorama"):
+    if arm.method == STANDARDISED or not METHODS[arm.method].seeded:
         correction_seed = 0
     return Trial(arm, dict(parameters), seed, correction_seed, scib_spots)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from stalign_core.benchmark.arms import STANDARDISED
 from stalign_core.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -162,10 +163,13 @@ class Group:
         return morphology
 
     def correct(self, method: CorrectionMethod, representation: str, settings: Settings, seed: int) -> CorrectionResult:
-        """Expression corrected by `method` with the hyperparameters of `settings`."""
+        """Expression corrected by `method` with the hyperparameters of `settings`, or standardised within samples."""
         from stalign_core.correction import correct_embedding
+        from stalign_core.correction.result import unchanged
         from stalign_core.correction.scvi import fit_scvi
 
+        if method == STANDARDISED:
+            return unchanged(self.expression(representation, "sample"), "genes are standardised within samples")
         if method == "scvi":
             return fit_scvi(
                 self._panel_counts(),

@@ -5,8 +5,9 @@ Tables of trials have the columns `TRIAL_COLUMNS`, one row per trial, clusterer 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +27,13 @@ LEVEL: Final = 0.95
 _OF_SPACE: Final = ("silhouette", *BATCH_METRICS)
 """Of the five that the composite is made of, those that do not depend on the clusterer."""
 
+BASELINES: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
+    {"alone": ("neighbors", "aestetik", "reference"), "neighbors": ("aestetik", "reference")}
+)
+"""What each model is compared with, and which are."""
+
+_OF_MODEL: Final = ("task", "method", "representation", "encoder", "model", "clusterer")
+
 _MOST_EXACT: Final = 16
 """Pairs up to which every sign is tried in the test of differences."""
 
@@ -33,7 +41,8 @@ _MOST_EXACT: Final = 16
 def tuning_scores(trials: pd.DataFrame, bio_weight: float) -> pd.DataFrame:
     """Composite score of each trial and clustering of a tuning set.
 
-    Where samples are one batch there is no mixing to score, and biological conservation alone decides.
+    Where samples are one batch there is no mixing to score, and biological conservation alone decides. Of one label
+    there is no silhouette, and conservation is what the others say.
 
     Parameters
     ----------
@@ -52,9 +61,10 @@ def tuning_scores(trials: pd.DataFrame, bio_weight: float) -> pd.DataFrame:
     of_domains = pooled[pooled["clusterer"] != ""].pivot_table(
         index=[*key, "clusterer", "refined"], columns="metric", values="value"
     )
+    measured = {place: values.dropna().to_dict() for place, values in of_space.iterrows()}
     rows = []
     for place, values in of_domains.iterrows():
-        known = {**of_space.loc[place[: len(key)]].dropna().to_dict(), **values.dropna().to_dict()}  # type: ignore[index]
+        known = {**measured.get(place[: len(key)], {}), **values.dropna().to_dict()}  # type: ignore[index]
         rows.append((*place, _score(known, bio_weight)))  # type: ignore[misc]
     table = pd.DataFrame(rows, columns=[*key, "clusterer", "refined", "score"])
     by = ["trial", *ARM, "settings", "clusterer", "refined"]
@@ -89,9 +99,11 @@ def with_composite(trials: pd.DataFrame, bio_weight: float) -> pd.DataFrame:
 
 
 def _score(values: Mapping[Any, float], bio_weight: float) -> float:
+    bio = float(np.mean([values[name] for name in BIO_METRICS if name in values]))
     if any(name not in values for name in BATCH_METRICS):
-        return float(np.mean([values[name] for name in BIO_METRICS if name in values]))
-    return composite_score(values, bio_weight)
+        return bio
+    # Their mean in place of those that cannot be measured leaves the mean as it is.
+    return composite_score({**dict.fromkeys(BIO_METRICS, bio), **values}, bio_weight)
 
 
 def best_choices(scores: pd.DataFrame) -> pd.DataFrame:
@@ -116,9 +128,9 @@ def summarise(tests: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    Columns task, arm, method, model, representation, encoder, clusterer, metric, mean, low, high, sd, n_seeds, n_folds,
-    n_groups. The interval is Student's over the seeds, missing with one; it tells what chance in the method does, and
-    not how other donors would turn out.
+    Columns task, arm, method, model, representation, encoder, clusterer, metric, mean, low_over_seeds, high_over_seeds,
+    sd_over_seeds, n_seeds, n_folds, n_groups. The interval is Student's over the seeds, missing with one; it tells what
+    chance in the method does, and not how other donors would turn out.
     """
     pooled = tests[tests["sample"] == ""]
     by = ["task", "arm", "method", "model", "representation", "encoder", "clusterer", "metric"]
@@ -129,7 +141,8 @@ def summarise(tests: pd.DataFrame) -> pd.DataFrame:
         deviation = float(values.std(ddof=1)) if len(values) > 1 else np.nan
         counts = (len(values), found["fold"].nunique(), found["grp"].nunique())
         rows.append((*place, float(values.mean()), low, high, deviation, *counts))
-    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "sd", "n_seeds", "n_folds", "n_groups"])
+    of_seeds = ("low_over_seeds", "high_over_seeds", "sd_over_seeds", "n_seeds")
+    return pd.DataFrame(rows, columns=[*by, "mean", *of_seeds, "n_folds", "n_groups"])
 
 
 def interval(values: NDArray[Any]) -> tuple[float, float]:
@@ -143,7 +156,7 @@ def interval(values: NDArray[Any]) -> tuple[float, float]:
 
 
 def paired_differences(tests: pd.DataFrame, metric: str = "ari") -> pd.DataFrame:
-    """Each model against correction alone, by method: differences over folds and over samples, with a test.
+    """Each model against correction alone and against means over neighbours, by method; donors give the test.
 
     Parameters
     ----------
@@ -154,43 +167,58 @@ def paired_differences(tests: pd.DataFrame, metric: str = "ari") -> pd.DataFrame
 
     Returns
     -------
-    Columns task, method, representation, encoder, model, clusterer, unit, n_pairs, alone, with_model, difference, gain,
-    low, high, p. Pairs are folds (pooled metric, mean over groups and seeds) or samples (each sample's own metric).
-    ``gain`` is the difference over ``alone``. The test flips the signs of the differences, every way up to 16 pairs;
+    Columns task, method, representation, encoder, model, clusterer, baseline, unit, n_pairs, of_baseline, with_model,
+    difference, gain, low, high, p. ``baseline`` is the model that is compared with, of the same method. Pairs are folds
+    (pooled metric, mean over groups and seeds), samples (each sample's own metric) or donors (mean of the donor's
+    samples). ``gain`` is the difference over ``of_baseline``. Interval and test are of donors only: a donor's sections
+    are not independent, and folds share donors. The test flips the signs of the differences, every way up to 16 pairs;
     with n pairs p cannot fall below 2 ** (1 - n).
     """
     found = tests[tests["metric"] == metric]
-    rows = []
-    for unit, values in (("fold", found[found["sample"] == ""]), ("sample", found[found["sample"] != ""])):
-        means = values.groupby(["task", "method", "representation", "encoder", "model", "clusterer", unit], sort=False)[
-            "value"
-        ].mean()
-        table = means.reset_index()
-        alone = table[table["model"] == "alone"]
-        for place, other in table[table["model"] != "alone"].groupby(
-            ["task", "method", "representation", "encoder", "model", "clusterer"], sort=False
-        ):
-            task, method, representation, _, _, clusterer = place  # type: ignore[misc]
-            base = alone[
-                (alone["task"] == task)
-                & (alone["method"] == method)
-                & (alone["representation"] == representation)
-                & (alone["clusterer"] == clusterer)
-            ]
-            pairs = other.merge(base, on=unit, suffixes=("", "_alone"))
-            if pairs.empty:
-                continue
-            differences = (pairs["value"] - pairs["value_alone"]).to_numpy()
-            before, after = float(pairs["value_alone"].mean()), float(pairs["value"].mean())
-            gain = (after - before) / before if before > 0 else np.nan
-            low, high = interval(differences)
-            p = sign_flip_test(differences)
-            rows.append((*place, unit, len(pairs), before, after, after - before, gain, low, high, p))
-    columns = [
-        *("task", "method", "representation", "encoder", "model", "clusterer", "unit", "n_pairs"),
-        *("alone", "with_model", "difference", "gain", "low", "high", "p"),
+    compared = [
+        (*place, baseline, unit, *_compare(pairs, tested=unit == "donor"))
+        for unit, means in _means_by_unit(found).items()
+        for baseline, models in BASELINES.items()
+        for place, pairs in _pairs(means, baseline, models)
     ]
-    return pd.DataFrame(rows, columns=columns)
+    columns = [
+        *(*_OF_MODEL, "baseline", "unit", "n_pairs"),
+        *("of_baseline", "with_model", "difference", "gain", "low", "high", "p"),
+    ]
+    return pd.DataFrame(compared, columns=columns)
+
+
+def _means_by_unit(found: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Mean of a metric per model and unit, the name of the unit in a column ``pair``."""
+    pooled, own = found[found["sample"] == ""], found[found["sample"] != ""]
+    samples = _mean(own, [*_OF_MODEL, "donor", "sample"])
+    means = {
+        "fold": _mean(pooled, [*_OF_MODEL, "fold"]),
+        "sample": samples.drop(columns="donor"),
+        "donor": _mean(samples, [*_OF_MODEL, "donor"]),
+    }
+    return {unit: table.rename(columns={unit: "pair"}) for unit, table in means.items()}
+
+
+def _mean(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    return rows.groupby(by, sort=False)["value"].mean().reset_index()
+
+
+def _pairs(means: pd.DataFrame, baseline: str, models: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
+    """Of each model and clusterer, its values beside those of its method's baseline."""
+    shared = ["task", "method", "representation", "clusterer", "pair"]
+    base = means.loc[means["model"] == baseline, [*shared, "value"]]
+    both = means[means["model"].isin(models)].merge(base, on=shared, suffixes=("", "_baseline"))
+    yield from both.groupby(list(_OF_MODEL), sort=False)  # type: ignore[misc]
+
+
+def _compare(pairs: pd.DataFrame, *, tested: bool) -> tuple[float, ...]:
+    """Number of pairs, both means, difference, gain, interval and p."""
+    differences = (pairs["value"] - pairs["value_baseline"]).to_numpy()
+    before, after = float(pairs["value_baseline"].mean()), float(pairs["value"].mean())
+    gain = (after - before) / before if before > 0 else np.nan
+    test = (*interval(differences), sign_flip_test(differences)) if tested else (np.nan,) * 3
+    return len(pairs), before, after, after - before, gain, *test
 
 
 def sign_flip_test(differences: NDArray[Any], n_draws: int = 10_000, seed: int = 0) -> float:

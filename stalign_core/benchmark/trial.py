@@ -87,7 +87,7 @@ def space_of(group: Group, trial: Trial, corrected: NDArray[np.float32], n_domai
     if trial.arm.model == "alone":
         return corrected
     if trial.arm.model == "neighbors":
-        return group.neighbor_mean(_for_neighbors(group, trial, corrected))
+        return group.neighbor_mean(corrected)
     from stalign_core.aestetik import Aestetik
 
     morphology, observed = group.morphology(
@@ -117,13 +117,6 @@ def cluster(group: Group, trial: Trial, space: NDArray[np.float32], n_domains: i
         if trial.arm.model != "alone":
             domains[f"{clusterer}{REFINED}"] = found.domain
     return domains
-
-
-def _for_neighbors(group: Group, trial: Trial, corrected: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Without a correction, the mean is taken where it does best: on genes standardised as for the methods."""
-    if trial.arm.method != "uncorrected":
-        return corrected
-    return group.expression(trial.arm.representation, group.settings.expression.scaling_of(group.n_donors))
 
 
 def _scib_total(group: Group, trial: Trial, space: NDArray[np.float32], settings: Settings) -> float | None:

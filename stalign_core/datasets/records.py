@@ -8,6 +8,8 @@ from types import MappingProxyType
 from typing import Final
 
 from stalign_core.datasets.files import RemoteFile, libd_files, lung_files
+from stalign_core.domains.annotation import IGNORED_LABELS
+from stalign_core.settings import BenchmarkTask, Settings, parse_settings
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,23 @@ class Dataset:
         Those that take part.
     files
         As they are published; none where they are had upon request.
+    no_tissue
+        Labels of spots that the annotation assigns to no tissue.
     """
 
     name: str
     source: str
     access: str
-    task: str
+    task: BenchmarkTask
     sections: tuple[Section, ...]
     files: tuple[RemoteFile, ...] = ()
+    no_tissue: tuple[str, ...] = ()
+
+    @property
+    def settings(self) -> Settings:
+        """Of a study of it: the paper's task alone is benchmarked, and labels that name no tissue are ignored."""
+        ignored = dict.fromkeys((*IGNORED_LABELS, *self.no_tissue))
+        return parse_settings({"domains": {"ignored_labels": [*ignored]}, "benchmark": {"tasks": [self.task]}})
 
     @property
     def donors(self) -> dict[str, list[str]]:
@@ -92,6 +103,8 @@ _DATASETS: Final = (
         # The paper leaves LC4 out for its low quality; each section is of another patient.
         tuple(Section(name, name) for name in ("LC1", "LC2", "LC3", "LC5")),
         lung_files(),
+        # As the files have it, and as the paper writes it.
+        no_tissue=("UNASSIGNED", "Unassigned"),
     ),
     Dataset(
         "tumor_profiler",

@@ -62,14 +62,23 @@ def grouped_bars(
 
 
 def hyperparameter_curves(
-    values: pd.DataFrame, *, panels: Sequence[str], series: str, axis: str, titles: Mapping[str, str], title: str = ""
+    values: pd.DataFrame,
+    *,
+    row: str,
+    panels: Sequence[str],
+    series: str,
+    axis: str,
+    titles: Mapping[str, str],
+    title: str = "",
 ) -> bytes:
-    """One panel per hyperparameter: means over it, and every value as a dot.
+    """One panel per hyperparameter, in a row for each value of a column: means over it, and every value as a dot.
 
     Parameters
     ----------
     values
-        Columns ``parameter``, ``setting`` (a number), ``value``, and `series`.
+        Columns ``parameter``, ``setting`` (a number), ``value``, `row` and `series`.
+    row
+        Column that tells the rows of panels apart.
     panels
         Names of the hyperparameters.
     series
@@ -81,24 +90,31 @@ def hyperparameter_curves(
     -------
     PNG bytes.
     """
-    names = list(dict.fromkeys(values[series]))
+    rows, names = (list(dict.fromkeys(values[column])) for column in (row, series))
     colors = color_map(names)
-    figure = new_figure(4.2 * len(panels) + 2.0, 3.6)
-    for ax, parameter in zip(figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels, strict=True):
-        of_panel = values[values["parameter"] == parameter]
-        for name in names:
-            found = of_panel[of_panel[series] == name]
-            means = found.groupby("setting")["value"].mean()
-            ax.plot(means.index, means.to_numpy(), color=colors[name], linewidth=1.8)
-            ax.plot(found["setting"], found["value"], linestyle="", marker="o", markersize=3.5, color=colors[name])
-        ax.set_xticks(sorted(set(of_panel["setting"])))
-        ax.set_xlabel(titles.get(parameter, parameter))
-        ax.set_ylabel(axis)
-        _clean(ax)
+    figure = new_figure(4.2 * len(panels) + 2.0, 3.6 * len(rows))
+    axes = figure.subplots(len(rows), len(panels), squeeze=False, sharey=True)
+    for of_row, one in zip(axes, rows, strict=True):
+        for ax, parameter in zip(of_row, panels, strict=True):
+            of_panel = values[(values[row] == one) & (values["parameter"] == parameter)]
+            _curves(ax, of_panel, series, colors)
+            ax.set_title(titles.get(one, one), loc="left", fontsize=11)
+            ax.set_xlabel(titles.get(parameter, parameter))
+            ax.set_ylabel(axis)
+            _clean(ax)
     if title:
         figure.suptitle(title, fontsize=12, x=0.01, horizontalalignment="left")
     add_legend(figure, "", {titles.get(name, name): color for name, color in colors.items()})
     return to_png(figure)
+
+
+def _curves(ax: Axes, of_panel: pd.DataFrame, series: str, colors: Mapping[str, str]) -> None:
+    for name, color in colors.items():
+        found = of_panel[of_panel[series] == name]
+        means = found.groupby("setting")["value"].mean()
+        ax.plot(means.index, means.to_numpy(), color=color, linewidth=1.8)
+        ax.plot(found["setting"], found["value"], linestyle="", marker="o", markersize=3.5, color=color)
+    ax.set_xticks(sorted(set(of_panel["setting"])))
 
 
 def _bar(ax: Axes, found: np.ndarray[tuple[int], np.dtype[np.float64]], where: float, width: float, color: str) -> None:

@@ -18,17 +18,22 @@ WHOLE = "*"
 """In a `Place`: every definition of the module."""
 
 Place = tuple[str, str]
-"""A module, and the name of a definition in it."""
+"""A module, and the name of a definition in it, or of a method as ``Class.method``."""
 
 
 @dataclass
 class Source:
-    """One module: its definitions, what it imports, and the statements that run whenever it is imported."""
+    """One module: definitions, methods as ``Class.method``, imports, and the statements that run on every import."""
 
     definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
+    methods: dict[str, list[ast.stmt]] = field(default_factory=dict)
     imports: dict[str, Place] = field(default_factory=dict)
     imports_for_types: dict[str, Place] = field(default_factory=dict)
     statements: list[ast.stmt] = field(default_factory=list)
+
+    def named(self, name: str) -> list[ast.stmt]:
+        """The statements that define a name, or a method."""
+        return self.methods[name] if name in self.methods else self.definitions[name]
 
 
 class SourceCover:
@@ -71,11 +76,13 @@ class SourceCover:
         return {module: _hash(self._source(module), reached[module]) for module in sorted(reached)}
 
     def _places_of(self, module: str, name: str) -> Iterator[Place]:
-        definitions = self._source(module).definitions
+        source = self._source(module)
         if name == WHOLE:
-            yield from ((module, each) for each in definitions)
-        else:
-            yield from self._places_in(module, definitions[name])
+            yield from ((module, each) for each in source.definitions)
+            return
+        yield from self._places_in(module, source.named(name))
+        if name in source.methods:
+            yield from ((module, each) for each in _methods_used(source, name))
 
     def _places_in(self, module: str, statements: list[ast.stmt]) -> Iterator[Place]:
         """The places that the names in statements of a module mean."""
@@ -136,6 +143,10 @@ def _read(path: Path) -> Source:
         elif names := _names_defined(statement):
             for name in names:
                 source.definitions.setdefault(name, []).append(statement)
+            if isinstance(statement, ast.ClassDef):
+                for each in statement.body:
+                    for name in _names_defined(each):
+                        source.methods.setdefault(f"{statement.name}.{name}", []).append(each)
         elif not _is_text(statement):
             source.statements.append(statement)
     return source
@@ -162,6 +173,15 @@ def _names_used(statement: ast.stmt) -> Iterator[tuple[str, str | None]]:
             yield node.id, None
 
 
+def _methods_used(source: Source, name: str) -> Iterator[str]:
+    """What a method takes of its own object, and how that was made."""
+    owner = name.split(".", 1)[0]
+    taken = {attribute for each in source.methods[name] for used, attribute in _names_used(each) if used == "self"}
+    yield from (
+        each for each in (f"{owner}.{attribute}" for attribute in {*taken, "__init__"}) if each in source.methods
+    )
+
+
 def _names_defined(statement: ast.stmt) -> list[str]:
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [statement.name]
@@ -186,6 +206,6 @@ class _WithoutTexts(ast.NodeTransformer):
 
 
 def _hash(source: Source, names: Iterable[str]) -> str:
-    counted = [each for name in sorted(set(names) - {WHOLE}) for each in source.definitions[name]]
+    counted = [each for name in sorted(set(names) - {WHOLE}) for each in source.named(name)]
     bare = [_WithoutTexts().visit(each) for each in counted + source.statements]
     return hashlib.sha256("\n".join(sorted(map(ast.dump, bare))).encode()).hexdigest()[:HASH_LENGTH]

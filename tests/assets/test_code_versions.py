@@ -17,9 +17,12 @@ from typing import Any
 import pytest
 
 from stalign_assets.platform.tables_asset import METRICS_TABLES
+from stalign_assets.recipes.benchmark.trials import CORRECTION_VERSION, CORRECTIONS, TRIAL_VERSION, TRIALS
 from stalign_assets.recipes.graph import SCOPES, recipes_of
 from stalign_assets.recipes.recipe import BENCHMARK_GROUP, Recipe
 from stalign_assets.results.tables import TABLES_VERSION, rebuild_tables
+from stalign_core.benchmark.group import Group
+from stalign_core.benchmark.trial import run_trial
 from stalign_core.settings import parse_settings
 from tests.assets.source_cover import Place, SourceCover
 
@@ -45,7 +48,11 @@ Covered = dict[str, dict[str, Any]]
 
 def covered_now() -> Covered:
     """Version and source hashes of each kind of asset."""
-    versions = {METRICS_TABLES: (TABLES_VERSION, place_of(rebuild_tables))}
+    versions = {
+        METRICS_TABLES: (TABLES_VERSION, place_of(rebuild_tables)),
+        TRIALS: (TRIAL_VERSION, place_of(run_trial)),
+        CORRECTIONS: (CORRECTION_VERSION, place_of(Group.correct)),
+    }
     for recipe in recipes_of(parse_settings(EVERY_KIND)).values():
         found = recipe.code_version, place_of(recipe.compute)
         assert versions.setdefault(kind_of(recipe), found) == found, f"{recipe.asset} is not like others of its kind"
@@ -105,6 +112,14 @@ def test_an_asset_covers_what_it_computes_with_and_nothing_else() -> None:
     now = covered_now()
     assert {"stalign_core.aestetik.training", "stalign_core.aestetik.loss"} <= set(now["aestetik_model"]["modules"])
     assert "stalign_core.metrics.mixing" in now["metrics"]["modules"]
+    assert {
+        "stalign_core.aestetik.training",
+        "stalign_core.metrics.mixing",
+        "stalign_core.domains.clustering",
+        "stalign_core.correction.harmony",
+    } <= set(now[TRIALS]["modules"])
+    assert {"stalign_core.correction.scanorama", "stalign_core.expression.basis"} <= set(now[CORRECTIONS]["modules"])
+    assert "stalign_core.grid" not in now[CORRECTIONS]["modules"], "of the group, only what is corrected with"
     assert "stalign_core.readers.tenx_matrix" in now["raw_samples"]["modules"]
     assert "stalign_core.morphology.encoders.texture" in now["morphology_embeddings"]["modules"]
     assert set(now["gene_statistics"]["modules"]) == {
@@ -186,6 +201,49 @@ def test_words_and_source_that_is_not_named_do_not_count(tmp_path: Path, file: s
     before = hashes_of(tmp_path)
     assert FILES[file].count(old) == 1
     assert hashes_of(tmp_path, {file: FILES[file].replace(old, new)}) == before
+
+
+METHODS_OF_A_CLASS = """
+from pack.numbers import double, half
+
+class Group:
+    factor = 2
+
+    def __init__(self, numbers):
+        self.numbers = numbers
+
+    def correct(self, n):
+        return self._times(n) + self.numbers[0]
+
+    def _times(self, n):
+        return double(n) * self.factor
+
+    def other(self, n):
+        return half(n)
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "counts"),
+    [
+        ("+ self.numbers[0]", "- self.numbers[0]", True),
+        ("double(n) *", "double(n) +", True),
+        ("factor = 2", "factor = 3", True),
+        ("self.numbers = numbers", "self.numbers = numbers[1:]", True),
+        ("return half(n)", "return half(n) + 1", False),
+    ],
+)
+def test_a_method_rests_on_what_it_takes_of_its_object_and_on_no_other_method(
+    tmp_path: Path, old: str, new: str, counts: bool
+) -> None:
+    def hashes(text: str) -> dict[str, str]:
+        hashes_of(tmp_path, {"group.py": text})
+        return SourceCover(tmp_path, ["pack"]).hashes(("pack.group", "Group.correct"))
+
+    before = hashes(METHODS_OF_A_CLASS)
+    assert list(before) == ["pack.group", "pack.numbers.doubling"]
+    assert METHODS_OF_A_CLASS.count(old) == 1
+    assert (hashes(METHODS_OF_A_CLASS.replace(old, new)) != before) == counts
 
 
 def test_a_name_that_leads_nowhere_is_an_error(tmp_path: Path) -> None:

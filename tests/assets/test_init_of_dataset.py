@@ -8,7 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from stalign_assets.cli.main import cli
+from stalign_assets.study import settings_of_study
 from stalign_core.cohort import read_sample_sheet
+from stalign_core.domains import distinct_labels
 from stalign_core.errors import InputDataError, StudyError
 
 
@@ -24,6 +26,17 @@ def test_a_study_is_made_of_a_downloaded_data_set_by_one_command(tmp_path: Path)
     assert [sample.path.resolve() for sample in cohort.samples] == [
         downloads.resolve() / f"LC{number}.h5ad" for number in (1, 2, 3, 5)
     ]
+
+
+def test_spots_of_no_tissue_and_the_papers_task_are_in_the_settings_of_its_study(tmp_path: Path) -> None:
+    for name in ("LC1", "LC2", "LC3", "LC5"):
+        (tmp_path / f"{name}.h5ad").touch()
+    words = ["init", str(tmp_path / "study"), "--dataset", "usz_lung", "--folder", str(tmp_path)]
+    assert CliRunner().invoke(cli, words, standalone_mode=False).exception is None
+    settings = settings_of_study(tmp_path / "study")
+    labels = ["TLS", "INFL", "TUM", "NOR", "LN", "UNASSIGNED", "undetermined"]
+    assert distinct_labels(labels, settings.domains.ignored_labels) == ["INFL", "LN", "NOR", "TLS", "TUM"]
+    assert settings.benchmark.tasks == ("multi_donor",)
 
 
 def test_what_fails_leaves_no_sheet_and_a_second_study_of_the_folder_is_made(tmp_path: Path) -> None:

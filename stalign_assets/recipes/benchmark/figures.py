@@ -18,6 +18,7 @@ TITLES: Final = {
     "neighbors": "mean over neighbours",
     "aestetik": "with AESTETIK",
     "reference": "with the published preset",
+    "sample_standardised": "standardised within samples",
     "window": "window",
     "morphology_weight": "morphology weight",
     "ari": "ARI with labels ↑",
@@ -41,7 +42,7 @@ def figure_2(tests: pd.DataFrame, settings: Settings) -> bytes:
 
 
 def figure_4(tests: pd.DataFrame, settings: Settings) -> bytes:
-    """The PCA against external embeddings: agreement with labels and with donors."""
+    """The PCA against external embeddings, by task: agreement with labels and with donors."""
     from stalign_core.plots.benchmark import grouped_bars
 
     if tests["representation"].nunique() < 2:
@@ -51,11 +52,14 @@ def figure_4(tests: pd.DataFrame, settings: Settings) -> bytes:
     shown = pd.concat([_with_one_encoder(_pooled(tests, settings, name)) for name in ("ari", "ari_donor_annotated")])
     shown = shown[shown["method"].isin(["uncorrected", "harmony"]) & shown["model"].isin(["alone", "aestetik"])]
     values = _per_fold_and_seed(shown)
-    return grouped_bars(values, panel="metric", place="arm", series="representation", axis="ARI", titles=TITLES)
+    panels = values["task"].map(TITLES.__getitem__) + ": " + values["metric"].map(TITLES.__getitem__)
+    return grouped_bars(
+        values.assign(panel=panels), panel="panel", place="arm", series="representation", axis="ARI", titles=TITLES
+    )
 
 
 def figure_5(trials: pd.DataFrame, settings: Settings) -> bytes:
-    """Window and morphology weight, each varied alone."""
+    """Window and morphology weight, each varied alone, by task."""
     import pandas as pd
 
     from stalign_core.benchmark.arms import default_parameters
@@ -74,10 +78,11 @@ def figure_5(trials: pd.DataFrame, settings: Settings) -> bytes:
         for name in ("window", "morphology_weight"):
             others = [key for key in parameters if key != name]
             if all(parameters[key] == default[key] for key in others):
-                found.append({"parameter": name, "setting": parameters[name], "method": row.method, "value": row.value})
+                place = {"task": row.task, "parameter": name, "setting": parameters[name], "method": row.method}
+                found.append({**place, "value": row.value})
     values = pd.DataFrame(found)
     panels = [name for name in ("window", "morphology_weight") if (values["parameter"] == name).any()]
-    return hyperparameter_curves(values, panels=panels, series="method", axis="ARI", titles=TITLES)
+    return hyperparameter_curves(values, row="task", panels=panels, series="method", axis="ARI", titles=TITLES)
 
 
 def figure_12(tests: pd.DataFrame, settings: Settings) -> bytes:

@@ -22,10 +22,10 @@ FIGURES: Final = "benchmark/figures"
 REPORT: Final = "benchmark/report"
 
 _SPLITS_VERSION: Final = 1
-_SEARCH_VERSION: Final = 2
-_RESULTS_VERSION: Final = 2
-_FIGURES_VERSION: Final = 3
-_REPORT_VERSION: Final = 2
+_SEARCH_VERSION: Final = 3
+_RESULTS_VERSION: Final = 3
+_FIGURES_VERSION: Final = 4
+_REPORT_VERSION: Final = 3
 
 
 def benchmark_recipes(settings: Settings) -> Iterator[Recipe]:
@@ -56,7 +56,7 @@ def benchmark_recipes(settings: Settings) -> Iterator[Recipe]:
     yield Recipe(
         asset=RESULTS,
         group=BENCHMARK_GROUP,
-        description="All trials, means with intervals over seeds, paired differences with a test.",
+        description="All trials, means with intervals over seeds, paired differences with a test over donors.",
         partitioning="none",
         code_version=_RESULTS_VERSION,
         inputs=(Input(SPLITS), Input(SEARCH)),

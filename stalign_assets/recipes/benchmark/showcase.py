@@ -46,6 +46,13 @@ class Showcase:
         arms = set(self.tests["arm"])
         return [name for name in dict.fromkeys(self.tests["method"]) if {name, f"{name}+aestetik"} <= arms]
 
+    @property
+    def preferred_method(self) -> str | None:
+        """Of those that correct, the one that is shown: as the paper's, else any."""
+        return next(
+            (name for name in (*PREFERRED, *self.methods) if name in self.methods and name != "uncorrected"), None
+        )
+
     def domains(self, arm: str) -> np.ndarray[Any, Any]:
         """Domains of an arm, as tested."""
         result, column = self._of(arm)
@@ -84,7 +91,7 @@ def figure_3(shown: Showcase) -> bytes:
     from stalign_core.plots.canvas import to_png
     from stalign_core.plots.projection import projection_grid
 
-    method = next((name for name in PREFERRED if name in shown.methods), None)
+    method = shown.preferred_method
     if method is None or "uncorrected" not in set(shown.tests["method"]):
         raise MissingDataError("needs 'uncorrected', and a correction method with the models alone and aestetik")
     spaces = {name: shown.space(name) for name in ("uncorrected", method, f"{method}+aestetik")}
@@ -132,7 +139,7 @@ def figure_13(shown: Showcase) -> bytes:
     path = benchmark_network(shown.task.study)
     if path is None:
         raise MissingDataError("neither benchmark.network nor downstream.network names a table of pathways")
-    method = next((name for name in PREFERRED if name in shown.methods), None)
+    method = shown.preferred_method
     if method is None:
         raise MissingDataError("needs a correction method with the models alone and aestetik")
     domains = shown.domains(f"{method}+aestetik")

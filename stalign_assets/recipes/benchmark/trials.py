@@ -38,8 +38,8 @@ CORRECTIONS: Final = "benchmark/corrections"
 MACHINE: Final = "machine"
 """Of a manifest's summary: where times were taken."""
 
-_TRIAL_VERSION: Final = 1
-_CORRECTION_VERSION: Final = 1
+TRIAL_VERSION: Final = 1
+CORRECTION_VERSION: Final = 1
 _LONGEST_NAME: Final = 60
 _GROUPS_KEPT: Final = 2
 """In memory: one that tunes and one that is tested."""
@@ -130,7 +130,7 @@ class Bench:
                 builder.summary.update(n_spots=group.n_spots, n_domains=n_domains, arm=trial.arm.name)
 
             identity = self._trial_identity(donors, trial)
-            found = self._keep(place, identity, trial.seed, donors, _read_by_trial(trial.arm), compute, _TRIAL_VERSION)
+            found = self._keep(place, identity, trial.seed, donors, _read_by_trial(trial.arm), compute, TRIAL_VERSION)
         task.made_from.append(_record(found))
         return found.table("metrics.parquet"), place.input_key
 
@@ -154,7 +154,7 @@ class Bench:
 
         identity = self._correction_identity(donors, trial)
         read = _read_by_correction(arm)
-        return self._keep(place, identity, trial.correction_seed, donors, read, compute, _CORRECTION_VERSION)
+        return self._keep(place, identity, trial.correction_seed, donors, read, compute, CORRECTION_VERSION)
 
     def group(self, donors: Sequence[str], task: Task) -> Group:
         """The samples of these donors; read once."""
@@ -209,13 +209,10 @@ class Bench:
     def _correction_identity(self, donors: Sequence[str], trial: Trial) -> dict[str, Any]:
         settings, arm = trial.settings(self.study.settings), trial.arm
         method = arm.method
-        own = (
-            {}
-            if method == "uncorrected"
-            else getattr(settings.correction, method).model_dump(mode="json", exclude={"device", "max_spots"})
-        )
+        section = getattr(settings.correction, method, None)
+        own = {} if section is None else section.model_dump(mode="json", exclude={"device", "max_spots"})
         return {
-            "version": _CORRECTION_VERSION,
+            "version": CORRECTION_VERSION,
             "used": self._used_by(donors, _read_by_correction(arm)),
             "expression": settings.expression.model_dump(mode="json"),
             "method": method,
@@ -229,7 +226,7 @@ class Bench:
         settings, arm = trial.settings(self.study.settings), trial.arm
         learns = arm.sees_morphology
         return {
-            "version": _TRIAL_VERSION,
+            "version": TRIAL_VERSION,
             "correction": self._correction_identity(donors, trial),
             "used": self._used_by(donors, _read_by_trial(arm)),
             "arm": asdict(arm),
@@ -241,6 +238,7 @@ class Bench:
             "n_domains": self.n_domains(donors),
             "seed": trial.seed,
             "scib_spots": trial.scib_spots,
+            **_named_scaling(arm, settings, len(donors)),
         }
 
     def _whole(self, place: Place, task: Task) -> Artifact | None:
@@ -308,6 +306,13 @@ class Bench:
                 determinism=builder.determinism,
             )
             return store.commit(builder, manifest)
+
+
+def _named_scaling(arm: Arm, settings: Settings, n_donors: int) -> dict[str, str]:
+    """What uncorrected means standardise genes over, for their key, where corrected variants do otherwise."""
+    if (arm.method, arm.model) == ("uncorrected", "neighbors") and settings.expression.scaling_of(n_donors) != "cohort":
+        return {"scaling": "cohort"}
+    return {}
 
 
 def _read_by_correction(arm: Arm) -> set[str]:

@@ -32,6 +32,7 @@ from stalign_core.metrics import scib
 from stalign_core.progress import silent
 from stalign_core.settings import parse_settings
 from stalign_core.simulate import simulate_cohort
+from stalign_core.store.hashing import digest
 from tests.studies import TINY_DESIGN, TINY_SETTINGS
 
 pytestmark = pytest.mark.slow
@@ -90,14 +91,30 @@ def test_every_comparator_is_tested_with_every_seed_on_what_tuning_chose(finishe
     trials, chosen = table(finished, "trials"), table(finished, "chosen")
     tests = trials[(trials["role"] == "test") & (trials["metric"] == "ari") & trials["sample"].isna()]
     arms = {f"{method}{model}" for method in ("uncorrected", "harmony") for model in ("", "+neighbors", "+aestetik")}
+    arms.add("sample_standardised+neighbors")
     assert set(tests["arm"]) == arms
     assert (tests.groupby(["arm", "fold", "clusterer"])["seed"].nunique() == 2).all()
     assert (tests.groupby(["arm", "fold", "clusterer"]).size() == 2).all()
     told = tests.drop_duplicates(["fold", "arm", "clusterer"])[["fold", "arm", "clusterer", "settings", "refined"]]
     both = told.merge(chosen, on=["fold", "arm", "clusterer"], suffixes=("", "_chosen"))
-    assert len(both) == len(told) == 2 * 6 * 2
+    assert len(both) == len(told) == 2 * 7 * 2
     assert (both["settings"] == both["settings_chosen"]).all()
     assert (both["refined"] == both["refined_chosen"]).all()
+
+
+def test_trials_of_neighbour_means_name_the_space_that_they_are_taken_of(finished: Path) -> None:
+    """Uncorrected ones are of uncorrected expression; the field's baseline has a space of its own in the store."""
+    store = open_study(finished).store
+    artifacts = {artifact.manifest.input_key: artifact for artifact in store.artifacts()}
+    raw = store.current("raw_samples", "P01")
+    assert raw is not None
+    means: dict[str, float] = {}
+    for manifest in (artifact.manifest for artifact in artifacts.values()):
+        arm = manifest.settings["arm"] if manifest.asset == TRIALS else {}
+        if arm.get("model") == "neighbors" and manifest.donors == ("P01", "P02"):
+            space = artifacts[digest(manifest.settings["correction"])].arrays("corrected.safetensors")["features"]
+            means[arm["method"]] = np.abs(space[: raw.manifest.summary["n_spots"]].mean(axis=0)).max()
+    assert means["sample_standardised"] < means["uncorrected"] / 10
 
 
 def test_tuning_takes_the_best_composite_of_the_tuning_donors(finished: Path) -> None:

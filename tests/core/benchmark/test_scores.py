@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stalign_core.benchmark.page import gains_table
 from stalign_core.benchmark.scores import (
     TRIAL_COLUMNS,
     best_choices,
@@ -40,6 +41,19 @@ def test_the_composite_weighs_conservation_against_mixing() -> None:
     assert tuning_scores(table, 1.0)["score"].tolist() == pytest.approx([0.5])
     without_batches = table[~table["metric"].isin(["ilisi", "kbet"])]
     assert tuning_scores(without_batches, 0.6)["score"].tolist() == pytest.approx([0.5])
+
+
+def test_of_one_section_with_one_label_biological_conservation_alone_decides() -> None:
+    """Nothing can be measured of its space, neither a silhouette of labels nor mixing; of two sections mixing can."""
+    shared = {"trial": "a", "arm": "uncorrected", "settings": "{}", "role": "tuning"}
+    alone = [{**shared, "grp": "P1", "metric": name, "value": value} for name, value in (("ari", 1.0), ("nmi", 0.5))]
+    assert tuning_scores(rows(*alone), 0.6)["score"].tolist() == pytest.approx([0.75])
+    of_space = {"silhouette": 0.6, "ilisi": 0.2, "kbet": 0.4}
+    other = [{**shared, "grp": "P2", "metric": name, "value": value} for name, value in (("ari", 0.6), ("nmi", 0.3))]
+    other += [{**shared, "grp": "P2", "metric": m, "value": v, "clusterer": ""} for m, v in of_space.items()]
+    assert tuning_scores(rows(*alone, *other), 0.6)["score"].tolist() == pytest.approx([(0.75 + 0.42) / 2])
+    mixed = [{**shared, "grp": "P1", "metric": m, "value": 0.5, "clusterer": ""} for m in ("ilisi", "kbet")]
+    assert tuning_scores(rows(*alone, *mixed), 0.6)["score"].tolist() == pytest.approx([0.6 * 0.75 + 0.4 * 0.5])
 
 
 def test_a_composite_that_was_kept_under_another_weight_is_weighed_anew() -> None:
@@ -93,7 +107,7 @@ def test_seeds_are_averaged_over_folds_before_the_interval() -> None:
     )
     found = summarise(table).iloc[0]
     assert found["mean"] == pytest.approx(0.3)
-    assert found["sd"] == pytest.approx(np.std([0.2, 0.4], ddof=1))
+    assert found["sd_over_seeds"] == pytest.approx(np.std([0.2, 0.4], ddof=1))
     assert (found["n_seeds"], found["n_folds"]) == (2, 2)
 
 
@@ -111,23 +125,86 @@ def test_many_pairs_without_direction_are_not_told_apart() -> None:
     assert sign_flip_test(np.abs(drawn)) < 0.001
 
 
-def test_pairs_are_folds_and_samples_and_the_gain_is_relative() -> None:
-    table = rows(
-        *(
-            {"arm": model, "method": "harmony", "model": model, "metric": "ari", "fold": fold, "sample": s, "value": v}
-            for model, fold, s, v in (
-                ("alone", 1, "", 0.2),
-                ("alone", 2, "", 0.4),
-                ("aestetik", 1, "", 0.5),
-                ("aestetik", 2, "", 0.6),
-                ("alone", 1, "x", 0.1),
-                ("aestetik", 1, "x", 0.4),
-            )
-        )
+def of_harmony(*found: tuple[str, int, str, str, float]) -> pd.DataFrame:
+    """Tests of Harmony: model, fold, donor, sample and ARI of each."""
+    names = ("model", "fold", "donor", "sample", "value")
+    shared = {"arm": "harmony", "method": "harmony", "metric": "ari"}
+    return rows(*({**shared, **dict(zip(names, each, strict=True))} for each in found))
+
+
+def test_pairs_are_folds_samples_and_donors_and_the_gain_is_relative() -> None:
+    table = of_harmony(
+        ("alone", 1, "", "", 0.2),
+        ("alone", 2, "", "", 0.4),
+        ("aestetik", 1, "", "", 0.5),
+        ("aestetik", 2, "", "", 0.6),
+        ("alone", 1, "A", "x", 0.1),
+        ("aestetik", 1, "A", "x", 0.4),
     )
     found = paired_differences(table).set_index("unit")
     assert found.loc["fold", "difference"] == pytest.approx(0.25)
     assert found.loc["fold", "gain"] == pytest.approx(0.25 / 0.3)
-    assert (found.loc["fold", "n_pairs"], found.loc["fold", "p"]) == (2, pytest.approx(0.5))
-    assert found.loc["sample", "difference"] == pytest.approx(0.3)
-    assert np.isnan(found.loc["sample", "p"])
+    assert (found.loc["fold", "baseline"], found.loc["fold", "n_pairs"]) == ("alone", 2)
+    assert found.loc["sample", "difference"] == found.loc["donor", "difference"] == pytest.approx(0.3)
+
+
+def test_sections_of_a_donor_are_no_pairs_of_a_test_of_their_own() -> None:
+    """Two donors, of whom one has three sections: a donor counts once, by the mean of its sections."""
+    gains = {"A": [0.1, 0.2, 0.3], "B": [0.4]}
+    table = of_harmony(
+        *(
+            (model, 1, donor, f"{donor}{n}", 0.1 + gain * (model == "aestetik"))
+            for donor, each in gains.items()
+            for n, gain in enumerate(each)
+            for model in ("alone", "aestetik")
+        )
+    )
+    found = paired_differences(table).set_index("unit")
+    assert (found.loc["donor", "n_pairs"], found.loc["donor", "p"]) == (2, pytest.approx(0.5))
+    assert found.loc["donor", "difference"] == pytest.approx((0.2 + 0.4) / 2)
+    half = (found.loc["donor", "high"] - found.loc["donor", "low"]) / 2
+    assert half == pytest.approx(12.7062 * np.std([0.2, 0.4], ddof=1) / np.sqrt(2), rel=1e-4)
+    assert found.loc["sample", "n_pairs"] == 4
+    assert found.loc["sample", ["p", "low", "high"]].isna().all()
+
+
+def test_a_single_donor_allows_no_test() -> None:
+    table = of_harmony(
+        *(
+            (model, 1, "A", f"s{n}", 0.1 * n + (model == "aestetik"))
+            for n in range(8)
+            for model in ("alone", "aestetik")
+        )
+    )
+    assert paired_differences(table)["p"].isna().all()
+
+
+def test_the_model_is_compared_with_the_means_over_neighbours_of_its_own_method() -> None:
+    by_model = {"alone": 0.1, "neighbors": 0.5, "aestetik": 0.4}
+    found = paired_differences(
+        pd.concat(
+            [
+                of_harmony(*((model, 1, donor, donor, value) for model, value in by_model.items() for donor in "AB")),
+                rows({"arm": "scvi+neighbors", "method": "scvi", "model": "neighbors", "metric": "ari", "value": 0.9}),
+            ]
+        )
+    )
+    told = found[found["unit"] == "donor"].set_index(["model", "baseline"])
+    assert set(told.index) == {("neighbors", "alone"), ("aestetik", "alone"), ("aestetik", "neighbors")}
+    assert told.loc[("aestetik", "neighbors"), "difference"] == pytest.approx(-0.1)
+    assert told.loc[("aestetik", "neighbors"), "of_baseline"] == pytest.approx(0.5)
+    assert told["p"].tolist() == pytest.approx([0.5] * 3)
+
+
+def test_pages_quote_gains_over_donors() -> None:
+    by_model = {"alone": 0.1, "neighbors": 0.5, "aestetik": 0.4}
+    tests = of_harmony(
+        *((model, 1, sample[0], sample, by_model[model]) for model in by_model for sample in ("A1", "A2", "B1", "B2"))
+    )
+    shown = gains_table(paired_differences(tests), "tied")
+    assert shown["donors"].tolist() == [2] * 3 and "unit" not in shown
+    assert shown[["model", "baseline", "gain"]].to_numpy().tolist() == [
+        ["neighbors", "alone", "+400 %"],
+        ["aestetik", "alone", "+300 %"],
+        ["aestetik", "neighbors", "-20 %"],
+    ]

@@ -25,8 +25,19 @@ _FILE = """
         for batch in np.unique(batches):
             corrected[batches == batch] -= corrected[batches == batch].mean(axis=0)
         return CorrectionResult(corrected, facts={"corrected": True})
+
+
+    def place(features, terms):
+        return np.asarray(features - features.mean(axis=0), dtype=np.float32)
 """
-_RECORD = 'MethodRecord("centred", "Batch means subtracted", "harmony", embedding=centred.correct, seeded=False),'
+_RECORD = """MethodRecord(
+        "centred",
+        "Batch means subtracted",
+        "harmony",
+        embedding=centred.correct,
+        seeded=False,
+        map_embedding=centred.place,
+    ),"""
 _USE = """
     import sys
 
@@ -49,6 +60,35 @@ _USE = """
         mean = adata.obsm["X_centred"][adata.obs["sample"] == sample].mean(axis=0)
         assert np.abs(mean).max() < 1e-4, mean
     print(*recipes_of(settings), sep="\\n")
+
+    # A study that has nothing else starts, and its benchmark knows what to try, where to keep it and what it costs.
+    from types import SimpleNamespace
+
+    from stalign_assets.mapping import _preferred_variant
+    from stalign_assets.pages.content import reported_variant
+    from stalign_assets.platform.build import build_definitions
+    from stalign_assets.recipes.benchmark.search import arms_of_study, test_trials, tuning_trials
+    from stalign_assets.recipes.benchmark.trials import Bench, inputs_of_trials
+    from stalign_core.benchmark.arms import default_parameters
+    from stalign_core.benchmark.forecast import Costs, Work
+
+    benchmark = parse_settings({"benchmark": {"methods": ["centred"]}}).benchmark
+    settings = settings.model_copy(update={"benchmark": benchmark})
+    build_definitions(settings=settings)
+    assert reported_variant(settings) == "centred"
+    assert _preferred_variant(settings) == "centred"
+    raw = SimpleNamespace(summary={"samples": {"s": {"labels": ["x", "y"]}}, "n_spots": 10})
+    stored = SimpleNamespace(manifest=raw, used_hash=lambda files: "content")
+    study = SimpleNamespace(settings=settings)
+    bench = Bench(study, {each.asset: {"A": stored} for each in inputs_of_trials(settings)})
+    arms = arms_of_study(settings)
+    for arm in arms:
+        tested = test_trials(settings, arm, default_parameters(arm, settings))
+        assert all(trial.correction_seed == 0 for trial in tested), arm
+        for trial in (*tuning_trials(settings, arm), *tested):
+            assert bench.trial_place(["A"], trial).input_key != bench.correction_place(["A"], trial).input_key
+    assert {arm.name for arm in arms} > {"centred", "centred+neighbors", "centred+aestetik", "centred+reference"}
+    assert Costs(settings).seconds(Work("correction/centred", 1000)) > 0
 """
 
 

@@ -26,6 +26,17 @@ def test_sections_and_donors_are_as_many_as_the_paper_says() -> None:
     assert counts == {"libd": (12, 3), "usz_lung": (4, 4), "tumor_profiler": (18, 7)}
 
 
+def test_each_data_set_is_benchmarked_as_the_paper_does() -> None:
+    found = {
+        name: (each.settings.benchmark.tasks, each.settings.domains.ignored_labels) for name, each in DATASETS.items()
+    }
+    assert found == {
+        "libd": (("single_donor",), ("undetermined",)),
+        "usz_lung": (("multi_donor",), ("undetermined", "UNASSIGNED", "Unassigned")),
+        "tumor_profiler": (("multi_donor",), ("undetermined",)),
+    }
+
+
 def test_donors_hold_the_sections_of_the_papers_tables() -> None:
     assert DATASETS["libd"].donors["Donor3"] == ["151673", "151674", "151675", "151676"]
     assert DATASETS["tumor_profiler"].donors["MAJOFIJ"] == ["MAJOFIJ-1-1", "MAJOFIJ-1-2", "MAJOFIJ-2-1", "MAJOFIJ-2-2"]
