@@ -239,6 +239,7 @@ class Bench:
             "seed": trial.seed,
             "scib_spots": trial.scib_spots,
             **_named_scaling(arm, settings, len(donors)),
+            **_named_mixing(self.n_spots(donors), settings),
         }
 
     def _whole(self, place: Place, task: Task) -> Artifact | None:
@@ -306,6 +307,11 @@ class Bench:
                 determinism=builder.determinism,
             )
             return store.commit(builder, manifest)
+
+
+def _named_mixing(n_spots: int, settings: Settings) -> dict[str, str]:
+    """How iLISI and kBET are taken of a group that is measured on a subsample; smaller groups are measured whole."""
+    return {"mixing": "subsample among all spots"} if n_spots > settings.metrics.max_spots else {}
 
 
 def _named_scaling(arm: Arm, settings: Settings, n_donors: int) -> dict[str, str]:
