@@ -262,7 +262,7 @@ def test_a_hub_that_never_answers_is_given_up_within_the_time_limit(
     started = time.monotonic()
     with pytest.raises(EncoderError, match=r"encoders\.mine\.weights.*cannot be reached \(no answer"):
         load_encoder("mine", EncoderSettings(model="timm:resnet18"))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
 
 
 def test_a_hub_that_refuses_connections_is_given_up_at_once(no_cache: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +273,7 @@ def test_a_hub_that_refuses_connections_is_given_up_at_once(no_cache: None, monk
     started = time.monotonic()
     with pytest.raises(EncoderError, match=r"cannot be reached \(ConnectError"):
         load_encoder("mine", EncoderSettings(model="uni2_h"))
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 15
 
 
 NEWEST, EARLIER = "a" * 40, "b" * 40
