@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from stalign_core.mapping.familiarity import Familiarity, Section
     from stalign_core.settings import EncoderSettings, Scope, VariantSettings
     from stalign_core.store import Artifact
+
+_TERMS_ARRAYS: Final = "correction/model.safetensors"
+_TERMS_FACTS: Final = "correction/model.json"
 
 
 def stored_reference(study: Study, variant: str, donor: str = "") -> Reference:
@@ -107,19 +110,18 @@ def _in_force(study: Study, asset: str, partition: str) -> Artifact:
 def _expression(
     study: Study, origins: Origins, corrected: Artifact, method: str, scope: Scope
 ) -> tuple[ExpressionBasis, dict[str, Artifact]]:
-    """The basis that expression was projected on, and each donor's counts."""
-    from stalign_core.expression.basis import ExpressionBasis
+    """The basis that expression was projected on, and each donor's counts; scVI needs the panel alone."""
+    from stalign_core.expression.basis import ExpressionBasis, basis_of_panel
 
-    own = method not in ("uncorrected", "scvi") and has_correction_basis(study.settings, scope)
-    kind = "correction" if own else "expression"
     if method == "scvi":
-        raw = origins.of_donors(corrected, RAW)
-        basis = _in_force(study, f"{scope}/{kind}_basis", corrected.manifest.partition)
-    else:
-        components = origins.made_from(corrected, f"{scope}/{kind}_pca")
-        raw = origins.of_donors(components, RAW)
-        basis = origins.made_from(components, f"{scope}/{kind}_basis")
-    return ExpressionBasis.from_arrays(basis.arrays("basis.safetensors"), basis.json("basis.json")), raw
+        basis = basis_of_panel(corrected.json(_TERMS_FACTS)["genes"], study.settings.expression.target_sum)
+        return basis, origins.of_donors(corrected, RAW)
+    own = method != "uncorrected" and has_correction_basis(study.settings, scope)
+    kind = "correction" if own else "expression"
+    components = origins.made_from(corrected, f"{scope}/{kind}_pca")
+    stored = origins.made_from(components, f"{scope}/{kind}_basis")
+    basis = ExpressionBasis.from_arrays(stored.arrays("basis.safetensors"), stored.json("basis.json"))
+    return basis, origins.of_donors(components, RAW)
 
 
 class _Morphology:
@@ -143,10 +145,8 @@ class _Morphology:
 def _terms(artifact: Artifact) -> CorrectionTerms:
     from stalign_core.correction import CorrectionTerms
 
-    model = "correction/model.safetensors"
-    return CorrectionTerms(
-        artifact.arrays(model) if artifact.names(model) else {}, artifact.json("correction/model.json")
-    )
+    learnt = artifact.arrays(_TERMS_ARRAYS) if artifact.names(_TERMS_ARRAYS) else {}
+    return CorrectionTerms(learnt, artifact.json(_TERMS_FACTS))
 
 
 def _encoder(study: Study, name: str) -> EncoderSettings:
