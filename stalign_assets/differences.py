@@ -21,17 +21,22 @@ _BROUGHT_ALONG: Final = {"release": ("input_key", "names", "used")}
 
 def differences(want: Wanted, code_version: int, manifest: Manifest) -> list[str]:
     """What of an artifact's making is not as it would be now, in words: code, settings, seed, raw files, inputs."""
-    found = []
-    if manifest.code_version != code_version:
-        found.append(f"code version {manifest.code_version} -> {code_version}")
-    if manifest.seed != want.seed:
-        found.append(f"seed {manifest.seed} -> {want.seed}")
-    found += _some(list(_changed_settings(manifest.settings, json.loads(canonical_json(want.settings)))))
+    found = differences_of_making(manifest, code_version, want.settings, want.seed)
     before, now = ({record.path: record.sha256 for record in each.sources} for each in (manifest, want))
     if sorted(before.values()) != sorted(now.values()):
         found += _some(list(_changed_names(before, now, "raw file {}", lambda path: Path(path).name)))
     found += _changed_inputs(want, manifest)
     return found
+
+
+def differences_of_making(manifest: Manifest, code_version: int, settings: Mapping[str, Any], seed: int) -> list[str]:
+    """What of the code, the settings and the seed that made an artifact is not as it is now, in words."""
+    found = []
+    if manifest.code_version != code_version:
+        found.append(f"code version {manifest.code_version} -> {code_version}")
+    if manifest.seed != seed:
+        found.append(f"seed {manifest.seed} -> {seed}")
+    return found + _some(list(_changed_settings(manifest.settings, json.loads(canonical_json(settings)))))
 
 
 def _changed_settings(before: Any, now: Any, name: str = "") -> Iterator[str]:

@@ -68,7 +68,7 @@ def map_onto_cohort(
     Parameters
     ----------
     study
-        Opened and up to date in cohort scope.
+        Opened; its cohort scope was run. The domains in force are meant, of the donors that they were made from.
     sheet
         Sample sheet of the new samples.
     variant
@@ -85,6 +85,8 @@ def map_onto_cohort(
         If the sheet or a sample cannot be used; the tables of samples before it stay.
     SettingsError, CorrectionError, ArtifactError
         If the variant is unknown, cannot place new samples, or was not run.
+    StudyError
+        If settings or code changed since the variant was run.
     """
     told = progress or silent
     samples = read_sample_sheet(sheet).samples

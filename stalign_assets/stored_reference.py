@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stalign_assets.origins import Origins
 from stalign_assets.recipes.features import has_correction_basis
-from stalign_assets.recipes.samples import MORPHOLOGY, RAW, STATISTICS
+from stalign_assets.recipes.samples import MORPHOLOGY, RAW
 from stalign_assets.rows import samples_of
 from stalign_core.errors import ArtifactError, SettingsError
 from stalign_core.store.store import UNPARTITIONED
 
 if TYPE_CHECKING:
+    from anndata import AnnData
+
     from stalign_assets.study import Study
     from stalign_core.correction import CorrectionTerms
     from stalign_core.expression.basis import ExpressionBasis
     from stalign_core.mapping import Reference
     from stalign_core.mapping.familiarity import Familiarity, Section
-    from stalign_core.settings import EncoderSettings, Scope
+    from stalign_core.settings import EncoderSettings, Scope, VariantSettings
     from stalign_core.store import Artifact
+
+_TERMS_ARRAYS: Final = "correction/model.safetensors"
+_TERMS_FACTS: Final = "correction/model.json"
 
 
 def stored_reference(study: Study, variant: str, donor: str = "") -> Reference:
-    """The reference of a variant's results in force; the study must be up to date.
+    """The reference of a variant's domains in force, from what they were made from.
+
+    Donors that came to the sheet since, or were left out, have no part in it.
 
     Parameters
     ----------
@@ -42,15 +50,12 @@ def stored_reference(study: Study, variant: str, donor: str = "") -> Reference:
         If the variant starts from an external embedding, which a new sample does not have.
     CorrectionError
         If its method cannot place new samples.
+    StudyError
+        If settings or code changed since a result was made.
     ArtifactError
         If a result is missing or not whole.
     """
-    from stalign_core.aestetik import Aestetik
     from stalign_core.correction import check_can_map
-    from stalign_core.domains import DomainAssigner
-    from stalign_core.expression.basis import ExpressionBasis
-    from stalign_core.expression.dense_basis import DenseBasis
-    from stalign_core.mapping import Reference
 
     chosen = study.settings.variants[variant]
     check_can_map(chosen.correction)
@@ -60,59 +65,88 @@ def stored_reference(study: Study, variant: str, donor: str = "") -> Reference:
             f"is '{chosen.representation}', an external embedding, so new samples cannot be placed",
             remedy="map onto a variant of representation 'pca'",
         )
-    scope: Scope = "donor" if donor else "cohort"
-    partition = donor or UNPARTITIONED
-    donors = (donor,) if donor else study.cohort.donors
+    with study.store.remembering():
+        return _reference(study, variant, "donor" if donor else "cohort", donor or UNPARTITIONED)
 
-    def stored(asset: str) -> Artifact:
-        return _stored(study, f"{scope}/{asset}", partition)
 
-    own = chosen.correction not in ("uncorrected", "scvi") and has_correction_basis(study.settings, scope)
-    basis = stored(f"{'correction' if own else 'expression'}_basis")
-    morphology_basis = stored(f"morphology_basis/{chosen.encoder}")
-    domains = stored(f"{variant}/domains")
-    expression_basis = ExpressionBasis.from_arrays(basis.arrays("basis.safetensors"), basis.json("basis.json"))
-    raw = {name: _stored(study, RAW, name) for name in donors}
+def _reference(study: Study, variant: str, scope: Scope, partition: str) -> Reference:
+    from stalign_core.aestetik import Aestetik
+    from stalign_core.domains import DomainAssigner
+    from stalign_core.mapping import Reference
+
+    chosen = study.settings.variants[variant]
+    domains = _in_force(study, f"{scope}/{variant}/domains", partition)
+    origins = Origins(study, domains)
+    embeddings = origins.made_from(domains, f"{scope}/{variant}/spot_embeddings")
+    model = origins.made_from(embeddings, f"{scope}/{variant}/aestetik_model")
+    corrected = origins.made_from(domains, f"{scope}/{variant}/corrected_features")
+    basis, raw = _expression(study, origins, corrected, chosen.correction, scope)
+    morphology = _Morphology(origins, corrected, chosen, scope)
     return Reference(
         method=chosen.correction,
-        expression_basis=expression_basis,
-        expression_terms=_terms(stored(f"{variant}/corrected_features")),
+        expression_basis=basis,
+        expression_terms=_terms(corrected),
         encoder_name=chosen.encoder,
         encoder=_encoder(study, chosen.encoder),
-        encoder_sha256=_weights_sha256(study, chosen.encoder, donors),
+        encoder_sha256=morphology.weights_sha256,
         morphology=study.settings.morphology,
-        morphology_basis=DenseBasis.from_arrays(
-            morphology_basis.arrays("basis.safetensors"), morphology_basis.json("basis.json")
-        ),
-        morphology_terms=_morphology_terms(stored, chosen.correction, chosen.encoder),
-        model=Aestetik.load(stored(f"{variant}/aestetik_model").local_folder("model")),
+        morphology_basis=morphology.basis,
+        morphology_terms=morphology.terms,
+        model=Aestetik.load(model.local_folder("model")),
         assigner=DomainAssigner.from_arrays(domains.arrays("assigner.safetensors"), domains.json("assigner.json")),
-        familiarity=_familiarity(domains, raw, expression_basis),
+        familiarity=_familiarity(domains, raw, basis),
         refine_neighbors=domains.manifest.settings["refine_neighbors"],
-        mean_log_counts=_mean_log_counts(study, donors, expression_basis) if chosen.correction == "scvi" else None,
+        mean_log_counts=_mean_log_counts(raw, basis) if chosen.correction == "scvi" else None,
     )
 
 
-def _stored(study: Study, asset: str, partition: str) -> Artifact:
+def _in_force(study: Study, asset: str, partition: str) -> Artifact:
     found = study.store.current(asset, partition)
     if found is None:
         raise ArtifactError(asset, "was not made", remedy="make it with 'stalign run STUDY'")
     return found
 
 
+def _expression(
+    study: Study, origins: Origins, corrected: Artifact, method: str, scope: Scope
+) -> tuple[ExpressionBasis, dict[str, Artifact]]:
+    """The basis that expression was projected on, and each donor's counts; scVI needs the panel alone."""
+    from stalign_core.expression.basis import ExpressionBasis, basis_of_panel
+
+    if method == "scvi":
+        basis = basis_of_panel(corrected.json(_TERMS_FACTS)["genes"], study.settings.expression.target_sum)
+        return basis, origins.of_donors(corrected, RAW)
+    own = method != "uncorrected" and has_correction_basis(study.settings, scope)
+    kind = "correction" if own else "expression"
+    components = origins.made_from(corrected, f"{scope}/{kind}_pca")
+    stored = origins.made_from(components, f"{scope}/{kind}_basis")
+    basis = ExpressionBasis.from_arrays(stored.arrays("basis.safetensors"), stored.json("basis.json"))
+    return basis, origins.of_donors(components, RAW)
+
+
+class _Morphology:
+    """What the morphology of a variant went through."""
+
+    def __init__(self, origins: Origins, corrected: Artifact, chosen: VariantSettings, scope: Scope) -> None:
+        from stalign_core.correction import CorrectionTerms
+        from stalign_core.expression.dense_basis import DenseBasis
+
+        reader, self.terms = corrected, CorrectionTerms()
+        if chosen.correction != "uncorrected":
+            reader = origins.made_from(corrected, f"{scope}/morphology_harmony/{chosen.encoder}")
+            self.terms = _terms(reader)
+        components = origins.made_from(reader, f"{scope}/morphology_pca/{chosen.encoder}")
+        basis = origins.made_from(components, f"{scope}/morphology_basis/{chosen.encoder}")
+        self.basis = DenseBasis.from_arrays(basis.arrays("basis.safetensors"), basis.json("basis.json"))
+        encoded = origins.of_donors(components, f"{MORPHOLOGY}/{chosen.encoder}")
+        self.weights_sha256 = _weights_sha256(encoded.values())
+
+
 def _terms(artifact: Artifact) -> CorrectionTerms:
     from stalign_core.correction import CorrectionTerms
 
-    model = "correction/model.safetensors"
-    return CorrectionTerms(
-        artifact.arrays(model) if artifact.names(model) else {}, artifact.json("correction/model.json")
-    )
-
-
-def _morphology_terms(stored: Callable[[str], Artifact], method: str, encoder: str) -> CorrectionTerms:
-    from stalign_core.correction import CorrectionTerms
-
-    return CorrectionTerms() if method == "uncorrected" else _terms(stored(f"morphology_harmony/{encoder}"))
+    learnt = artifact.arrays(_TERMS_ARRAYS) if artifact.names(_TERMS_ARRAYS) else {}
+    return CorrectionTerms(learnt, artifact.json(_TERMS_FACTS))
 
 
 def _encoder(study: Study, name: str) -> EncoderSettings:
@@ -122,40 +156,39 @@ def _encoder(study: Study, name: str) -> EncoderSettings:
     return encoder.model_copy(update={"weights": weights})
 
 
-def _weights_sha256(study: Study, encoder: str, donors: Sequence[str]) -> str:
+def _weights_sha256(encoded: Iterable[Artifact]) -> str:
     """Of the weights that the samples were encoded with; empty where none was, or the encoder has none."""
-    for donor in donors:
-        facts = _stored(study, f"{MORPHOLOGY}/{encoder}", donor).manifest.summary["encoder"]
-        for of_sample in facts.values():
+    for artifact in encoded:
+        for of_sample in artifact.manifest.summary["encoder"].values():
             if of_sample.get("weights_sha256"):
                 return str(of_sample["weights_sha256"])
     return ""
 
 
-def _familiarity(domains: Artifact, raw: dict[str, Artifact], basis: ExpressionBasis) -> Familiarity:
+def _familiarity(domains: Artifact, raw: Mapping[str, Artifact], basis: ExpressionBasis) -> Familiarity:
     from stalign_core.mapping.familiarity import fit_familiarity
 
     table = domains.table("domains.parquet")
     of_sample = {str(name): rows.set_index("barcode")["domain"] for name, rows in table.groupby("sample")}
 
     def sections() -> Iterator[Section]:
-        for artifact in raw.values():
-            for sample in samples_of(artifact):
-                counts = artifact.anndata(f"{sample}.counts.h5ad")
-                domain = of_sample[sample].loc[counts.obs_names].to_numpy(dtype=object)
-                yield counts.X, counts.var_names.to_numpy(dtype=object), domain
+        for sample, counts in _counts(raw):
+            domain = of_sample[sample].loc[counts.obs_names].to_numpy(dtype=object)
+            yield counts.X, counts.var_names.to_numpy(dtype=object), domain
 
     return fit_familiarity(sections, basis.panel, basis.target_sum)
 
 
-def _mean_log_counts(study: Study, donors: Sequence[str], basis: ExpressionBasis) -> NDArray[np.float64]:
+def _mean_log_counts(raw: Mapping[str, Artifact], basis: ExpressionBasis) -> NDArray[np.float64]:
     from stalign_core.correction.scvi_mapping import mean_log_counts
-    from stalign_core.expression.gene_statistics import GeneHistogram
+    from stalign_core.expression.gene_statistics import gene_histogram
 
-    statistics = [_stored(study, STATISTICS, donor) for donor in donors]
-    histograms = (
-        GeneHistogram.from_frame(artifact.table(name))
-        for artifact in statistics
-        for name in artifact.names("*.parquet")
-    )
+    histograms = (gene_histogram(counts.X, counts.var_names.to_numpy(dtype=object)) for _, counts in _counts(raw))
     return mean_log_counts(histograms, basis.panel)
+
+
+def _counts(raw: Mapping[str, Artifact]) -> Iterator[tuple[str, AnnData]]:
+    """Each sample and its counts, one at a time."""
+    for artifact in raw.values():
+        for sample in samples_of(artifact):
+            yield sample, artifact.anndata(f"{sample}.counts.h5ad")

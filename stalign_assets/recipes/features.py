@@ -28,7 +28,7 @@ _BASIS_VERSION: Final = 1
 _PCA_VERSION: Final = 1
 _DENSE_BASIS_VERSION: Final = 1
 _DENSE_PCA_VERSION: Final = 1
-_MORPHOLOGY_HARMONY_VERSION: Final = 1
+_MORPHOLOGY_HARMONY_VERSION: Final = 2
 
 SPOTS: Final = Input(RAW, ("*.spots.parquet",))
 

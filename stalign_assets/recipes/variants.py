@@ -28,7 +28,7 @@ from stalign_core.settings import variant_group
 if TYPE_CHECKING:
     from stalign_core.settings import Scope, Settings, VariantSettings
 
-_CORRECTION_VERSION: Final = 1
+_CORRECTION_VERSION: Final = 2
 _MODEL_VERSION: Final = 2
 _EMBEDDING_VERSION: Final = 1
 _DOMAINS_VERSION: Final = 2

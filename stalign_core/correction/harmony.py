@@ -39,6 +39,10 @@ SPOTS_PER_CLUSTER: Final = 30
 MOST_CLUSTERS: Final = 100
 FEWEST_SPOTS: Final = 20
 """Harmony updates its clusters in twenty blocks of spots, none of which may be empty."""
+HARMONYPY: Final = "2.1.0"
+"""The version whose layout of matrices is relied on."""
+UNIT_TOLERANCE: Final = 1e-4
+"""How far a centroid's length may be from one; harmonypy computes in single precision."""
 
 
 def correct(features: Features, batches: Batches, settings: CorrectionSettings, seed: int) -> CorrectionResult:
@@ -66,7 +70,7 @@ def correct(features: Features, batches: Batches, settings: CorrectionSettings, 
     Raises
     ------
     CorrectionError
-        If the features cannot be corrected.
+        If the features cannot be corrected, or harmonypy is of a version that lays its matrices out otherwise.
     """
     check_features(features, "harmony")
     names, codes = batch_codes(batches, len(features), "harmony")
@@ -77,12 +81,14 @@ def correct(features: Features, batches: Batches, settings: CorrectionSettings, 
             "harmony", f"has {len(features)} spots", expected=f"at least {FEWEST_SPOTS}", remedy="add samples"
         )
     fitted = _run(features, codes, settings, seed)
-    memberships = _spots_first(fitted.R, len(features))
-    corrected = _spots_first(fitted.Z_corr, len(features))
+    n_spots, n_components = features.shape
+    corrected = _of_shape(fitted.Z_corr, (n_spots, n_components), "corrected features")
+    memberships = _of_shape(fitted.R, (n_spots, fitted.K), "memberships")
+    centroids = _unit_rows(_of_shape(fitted.Y, (n_components, fitted.K), "centroids").T)
     sizes, sums = cluster_totals(features, memberships, codes, len(names))
     intercepts, coefficients = regression_terms(sizes, sums, np.bincount(codes))
     arrays: dict[str, NDArray[Any]] = {
-        "centroids": _spots_first(fitted.Y, memberships.shape[1]),
+        "centroids": centroids,
         "intercepts": intercepts,
         "coefficients": coefficients,
         "cluster_sizes": sizes.T.copy(),
@@ -218,7 +224,26 @@ def _allowed_threads() -> int:
     return min((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=0)
 
 
-def _spots_first(matrix: Any, n_rows: int) -> Matrix:
-    """Orient by shape: harmonypy's versions differ in which axis comes first."""
-    array = np.asarray(matrix, dtype=np.float64)
-    return array if array.shape[0] == n_rows else np.ascontiguousarray(array.T)
+def _of_shape(found: Any, shape: tuple[int, int], what: str) -> Matrix:
+    """One of harmonypy's matrices, laid out as `HARMONYPY` gives it: spots first, and centroids as columns."""
+    matrix = np.asarray(found, dtype=np.float64)
+    if matrix.shape != shape:
+        raise _other_layout(f"{what} of shape {matrix.shape}", f"{shape}")
+    return matrix
+
+
+def _unit_rows(centroids: Matrix) -> Matrix:
+    """The centroids; with as many clusters as components, their length alone tells rows from columns.
+
+    A cluster whose spots cancel out has a centroid of zeros.
+    """
+    lengths = np.linalg.norm(centroids, axis=1)
+    if not (np.isclose(lengths, 1, atol=UNIT_TOLERANCE) | (lengths == 0)).all():
+        raise _other_layout("centroids that are no unit vectors", "one per column")
+    return np.ascontiguousarray(centroids)
+
+
+def _other_layout(problem: str, expected: str) -> CorrectionError:
+    return CorrectionError(
+        "harmony", f"got from harmonypy {problem}", expected=expected, remedy=f"install harmonypy {HARMONYPY}"
+    )

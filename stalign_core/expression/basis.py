@@ -310,6 +310,23 @@ def fit_expression_basis(seen: ExpressionMoments, n_components: int) -> Expressi
     )
 
 
+def basis_of_panel(panel: Genes, target_sum: float) -> ExpressionBasis:
+    """A basis without axes, which projects on nothing: for methods that start from the panel's counts."""
+    keys = np.asarray(panel, dtype=object)
+    return ExpressionBasis(
+        panel=keys,
+        target_sum=target_sum,
+        scaling="cohort",
+        means=np.zeros(len(keys)),
+        deviations=np.ones(len(keys)),
+        components=np.zeros((0, len(keys))),
+        explained_variance=np.zeros(0),
+        total_variance=0.0,
+        n_spots=0,
+        sample_scales={},
+    )
+
+
 def _standardised_blocks(values: csr_matrix, scale: SampleScale) -> Iterator[Matrix]:
     for block in dense_blocks(values):
         standardised = (block - scale.means) / scale.deviations

@@ -31,8 +31,8 @@ class Reference:
     method
         What corrected expression.
     expression_basis
-        Panel and principal axes. A new sample is never one that was fitted, even if it bears the name of one: the
-        fitted samples' own scales are dropped.
+        Panel and principal axes; of a study's scVI the panel alone. A new sample is never one that was fitted, even if
+        it bears the name of one: the fitted samples' own scales are dropped.
     expression_terms
         What the correction of expression learnt.
     mean_log_counts

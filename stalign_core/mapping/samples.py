@@ -34,9 +34,10 @@ def map_samples(adata: AnnData, reference: Reference, progress: Progress | None 
 
     Returns
     -------
-    What was found, by sample. ``adata`` gains the obsm that `stalign_core.integrate` gives; obs ``domain``,
-    ``domain_unrefined``, ``domain_confidence``, ``unlike_reference`` and ``has_morphology``; and in uns["stalign"]
-    ``mapping``: per sample, how many panel genes it lacks and how many spots are unlike the reference's.
+    What was found, by sample. ``adata`` gains the obsm that `stalign_core.integrate` gives, ``X_pca`` only where the
+    reference has axes of expression; obs ``domain``, ``domain_unrefined``, ``domain_confidence``, ``unlike_reference``
+    and ``has_morphology``; and in uns["stalign"] ``mapping``: per sample, how many panel genes it lacks and how many
+    spots are unlike the reference's.
 
     Raises
     ------
@@ -86,7 +87,9 @@ def _write(adata: AnnData, method: str, mapped: dict[str, MappedSection]) -> Non
             rows[names == name] = part
         return rows
 
-    adata.obsm[keys.X_PCA] = stacked("expression")
+    components = stacked("expression")
+    if components.shape[1]:
+        adata.obsm[keys.X_PCA] = components
     adata.obsm[keys.expression_key(method)] = stacked("expression_corrected")
     adata.obsm[keys.X_MORPHOLOGY] = stacked("morphology")
     adata.obsm[keys.X_MORPHOLOGY_PCA] = stacked("morphology_components")

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
 import stalign_core as st
 from stalign_assets.cli.main import main
+from stalign_assets.new_study import create_study
 from stalign_assets.stored_reference import stored_reference
 from stalign_assets.study import open_study
+from stalign_core.settings import parse_settings
 from tests.broken_hdf5 import write_deadly
-from tests.studies import run
+from tests.studies import TINY_SETTINGS, run, two_donor_sheet
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +73,29 @@ def test_a_held_out_donor_is_placed_nearly_as_well_as_by_a_full_integration(
     # Two donors of 150 spots teach little; with as little, chance reaches about 0.
     assert placed > integrated - 0.2
     assert placed > 0.35
+
+
+def test_scvi_alone_places_new_samples(
+    third_donor: Path, tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = {"correction": {"scvi": {"max_epochs": 1}}, "variants": {"scvi": {"correction": "scvi"}}}
+    sheet = two_donor_sheet(tiny_data)
+    study = create_study(tmp_path / "study", sheet, parse_settings({**TINY_SETTINGS, **changes}))
+    report = run(study.folder, scopes="cohort")
+    assert report.success, report.lines()
+    capsys.readouterr()
+    assert call("map", study.folder, "--samples", third_donor, "--json") == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    reference = stored_reference(study, "scvi")
+    panel = reference.expression_basis.panel
+    counts = st.read_cohort(sheet)[:, panel].X.toarray()
+    np.testing.assert_allclose(reference.mean_log_counts, np.log1p(counts).mean(axis=0), rtol=1e-6)
+    st.save_reference(reference, tmp_path / "reference")
+    adata = st.read_cohort(third_donor)
+    st.map_samples(adata, st.load_reference(tmp_path / "reference"))
+    table = pd.read_csv(told["table"], dtype={"domain": str})
+    assert (adata.obs["domain"].astype(str).to_numpy() == table["domain"]).all()
+    assert adata.obsm["X_scVI"].shape == (len(table), 8) and "X_pca" not in adata.obsm
 
 
 def test_a_damaged_file_that_would_end_the_process_is_one_line(

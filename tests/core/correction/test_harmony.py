@@ -65,9 +65,14 @@ def test_stored_terms_reconstruct_the_corrected_features(theta: float) -> None:
     np.testing.assert_allclose(again, result.features, atol=1e-4)
 
 
-def test_stored_intercepts_point_along_the_centroids() -> None:
-    features, batches, _ = shifted_batches()
+@pytest.mark.parametrize(
+    ("n_per_batch", "n_components"), [(200, 10), (300, 20)], ids=["other clusters", "as many clusters as components"]
+)
+def test_stored_intercepts_point_along_the_centroids(n_per_batch: int, n_components: int) -> None:
+    features, batches, _ = shifted_batches(n_per_batch=n_per_batch, n_components=n_components)
     arrays = correct(features, batches, settings_of(), 0).arrays
+    assert arrays["centroids"].shape == (2 * n_per_batch // 30, n_components)
+    np.testing.assert_allclose(np.linalg.norm(arrays["centroids"], axis=1), 1, atol=1e-6)
     lengths = np.linalg.norm(arrays["intercepts"], axis=1, keepdims=True)
     np.testing.assert_allclose(arrays["intercepts"] / lengths, arrays["centroids"], atol=1e-5)
 
@@ -93,6 +98,37 @@ def test_as_many_spots_as_components_plus_one_keeps_its_orientation() -> None:
     result = correct(features[:31], batches[:31], settings_of(), 0)
     assert result.features.shape == (31, 30)
     assert np.corrcoef(result.features.ravel(), features[:31].ravel())[0, 1] > 0.5
+
+
+class OtherLayout:
+    """A fit of harmonypy with one of its matrices the other way round."""
+
+    def __init__(self, fitted: Any, turned: str) -> None:
+        self.fitted, self.turned = fitted, turned
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.fitted, name)
+        return found.T if name == self.turned else found
+
+
+@pytest.mark.parametrize(
+    ("turned", "told"),
+    [
+        ("Z_corr", r"corrected features of shape \(20, 600\); expected \(600, 20\)"),
+        ("R", r"memberships of shape \(20, 600\); expected \(600, 20\)"),
+        ("Y", "centroids that are no unit vectors; expected one per column"),
+    ],
+)
+def test_a_harmonypy_that_lays_its_matrices_out_otherwise_is_refused(
+    turned: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import harmonypy
+
+    run = harmonypy.run_harmony
+    monkeypatch.setattr(harmonypy, "run_harmony", lambda *given, **words: OtherLayout(run(*given, **words), turned))
+    features, batches, _ = shifted_batches(n_per_batch=300, n_components=20)
+    with pytest.raises(CorrectionError, match=f"harmony: got from harmonypy {told}.*; install harmonypy 2.1.0"):
+        correct(features, batches, settings_of(), 0)
 
 
 def test_too_few_spots_for_the_blocks_are_refused() -> None:

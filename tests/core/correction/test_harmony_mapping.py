@@ -87,8 +87,11 @@ def test_a_new_batch_joins_its_types_in_the_corrected_space() -> None:
     assert is_new.sum() == len(new)
 
 
-def test_a_fitted_batch_mapped_as_if_new_lands_where_the_fit_put_it() -> None:
-    features, batches, _ = shifted_batches()
+@pytest.mark.parametrize(
+    ("n_per_batch", "n_components"), [(200, 10), (300, 20)], ids=["other clusters", "as many clusters as components"]
+)
+def test_a_fitted_batch_mapped_as_if_new_lands_where_the_fit_put_it(n_per_batch: int, n_components: int) -> None:
+    features, batches, _ = shifted_batches(n_per_batch=n_per_batch, n_components=n_components)
     fitted = correct(features, batches, SETTINGS, 0)
     inside = batches == "two"
     mapped = map_harmony(features[inside], fitted.terms)
