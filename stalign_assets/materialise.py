@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -19,8 +20,8 @@ from stalign_assets.recipes.recipe import Recipe, Task
 from stalign_assets.refusing import noting_refusal
 from stalign_assets.reporting import WARNING
 from stalign_assets.study import UNFINISHED_FOLDER, Study
-from stalign_assets.wanted import Wanted, wanted
-from stalign_core.errors import ArtifactError, NewerArtifactError
+from stalign_assets.wanted import Wanted, sources_of, wanted
+from stalign_core.errors import ArtifactError, InputChangedError, NewerArtifactError
 from stalign_core.progress import Progress
 from stalign_core.store import Artifact, Manifest
 from stalign_core.store.hashing import canonical_json
@@ -83,6 +84,11 @@ def materialise(step: Step) -> Materialisation:
 
 
 def _materialise(step: Step) -> Materialisation:
+    with step.study.fingerprints.noting() as hashed:
+        return _found_or_made(step, hashed)
+
+
+def _found_or_made(step: Step, hashed: Mapping[Path, str]) -> Materialisation:
     study = step.study
     want = wanted(study, step.recipes, step.recipe, step.partition)
     found = whole_artifact(study, step.recipe, step.partition, want.input_key, step.say)
@@ -91,13 +97,13 @@ def _materialise(step: Step) -> Materialisation:
         want = wanted(study, step.recipes, step.recipe, step.partition, thawed=True)
         found = whole_artifact(study, step.recipe, step.partition, want.input_key, step.say)
     if found is None:
-        return _made(step, want)
+        return _made(step, want, hashed)
     study.store.point(found)
     return Materialisation(found, True, want.donors_left_out)
 
 
-def _made(step: Step, want: Wanted) -> Materialisation:
-    """Computed here, or by a process that was found at it."""
+def _made(step: Step, want: Wanted, hashed: Mapping[Path, str]) -> Materialisation:
+    """Computed here, or by a process that was found at it; `hashed` are the raw files that were hashed for it."""
     study = step.study
     scratch = study.store.cache / UNFINISHED_FOLDER / want.input_key
     with (
@@ -105,7 +111,7 @@ def _made(step: Step, want: Wanted) -> Materialisation:
         computing_alone(scratch, step.say) as waited,
     ):
         found = whole_artifact(study, step.recipe, step.partition, want.input_key, step.say) if waited else None
-        artifact = found or _compute(step, want, scratch)
+        artifact = found or _compute(step, want, hashed, scratch)
         study.store.point(artifact)
     return Materialisation(artifact, found is not None, want.donors_left_out)
 
@@ -127,7 +133,7 @@ def whole_artifact(
     return found
 
 
-def _compute(step: Step, want: Wanted, scratch: Path) -> Artifact:
+def _compute(step: Step, want: Wanted, hashed: Mapping[Path, str], scratch: Path) -> Artifact:
     with step.study.store.staging(_predecessor(step)) as builder:
         task = Task(
             study=step.study,
@@ -142,11 +148,45 @@ def _compute(step: Step, want: Wanted, scratch: Path) -> Artifact:
             progress=step.progress,
             say=step.say,
         )
-        with Measure() as measure:
+        with Measure() as measure, _reading_what_was_hashed(step, want, hashed):
             step.recipe.compute(task)
         artifact = step.study.store.commit(builder, _manifest(step, want, task, measure))
     shutil.rmtree(scratch, ignore_errors=True)
     return artifact
+
+
+@contextmanager
+def _reading_what_was_hashed(step: Step, want: Wanted, hashed: Mapping[Path, str]) -> Iterator[None]:
+    """Look at raw files again once they were read: what they held meanwhile is what the input key names.
+
+    A failure over a file that has changed tells nothing of the file, but that it changed.
+
+    Raises
+    ------
+    InputChangedError
+        If one holds other bytes, or the sheet's path leads to another file.
+    InputDataError
+        If one is gone.
+    """
+    try:
+        yield
+    except Exception:
+        _check_unchanged(step, want, hashed)
+        raise
+    _check_unchanged(step, want, hashed)
+
+
+def _check_unchanged(step: Step, want: Wanted, hashed: Mapping[Path, str]) -> None:
+    step.study.fingerprints.check_unchanged(hashed)
+    _, hashes = sources_of(step.study, step.recipe, step.partition)
+    other = sorted(name for name, sha256 in want.source_hashes.items() if hashes.get(name) != sha256)
+    if other:
+        raise InputChangedError(
+            f"{step.recipe.asset} of {step.partition}",
+            f"reads another {other[0]} than was hashed",
+            expected="paths that lead to the same files until these were read",
+            remedy="run again once they do",
+        )
 
 
 def _predecessor(step: Step) -> Artifact | None:

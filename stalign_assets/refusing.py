@@ -9,11 +9,19 @@ from typing import Final
 from stalign_assets.recipes.recipe import Recipe
 from stalign_assets.study import Study
 from stalign_assets.wanted import wanted
-from stalign_core.errors import ArtifactError, EncoderError, SettingsError, StalignError, StoreError, StudyError
+from stalign_core.errors import (
+    ArtifactError,
+    EncoderError,
+    InputChangedError,
+    SettingsError,
+    StalignError,
+    StoreError,
+    StudyError,
+)
 from stalign_core.store.refusals import Refusal, lift_refusal, refuse
 
-_NOT_OF_THE_DONOR: Final = (SettingsError, EncoderError, ArtifactError, StoreError, StudyError)
-"""Errors of the settings, the store or the order of work: they tell nothing of a donor's files."""
+_NOT_OF_THE_DONOR: Final = (SettingsError, EncoderError, ArtifactError, StoreError, StudyError, InputChangedError)
+"""Errors of the settings, the store, the order of work or a moment: they tell nothing of a donor's files."""
 
 
 @contextmanager

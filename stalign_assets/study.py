@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from stalign_core.cohort import Cohort, Sample, read_sample_sheet
+from stalign_core.cohort import Cohort, Sample, read_sheet_text
 from stalign_core.errors import SettingsError, StudyError
 from stalign_core.settings import Settings, parse_settings, read_settings
 from stalign_core.store import Store
@@ -96,7 +96,9 @@ class Study:
 
 
 def open_study(folder: Path) -> Study:
-    """Read and validate a study's settings and sample sheet.
+    """Read and validate a study's settings and the text of its sample sheet.
+
+    Raw files are not looked for: those of one donor hold up no other, and what is stored can be told without any.
 
     Raises
     ------
@@ -106,7 +108,7 @@ def open_study(folder: Path) -> Study:
         If a file of it cannot stand.
     """
     settings = settings_of_study(folder)
-    cohort = read_sample_sheet(folder / SHEET_FILE)
+    cohort = read_sheet_text(folder / SHEET_FILE)
     _check_donors_of_table(settings, cohort, folder)
     return Study(folder.resolve(), settings, cohort)
 

@@ -72,7 +72,7 @@ def _wanted(study: Study, recipes: Mapping[str, Recipe], recipe: Recipe, partiti
     )
     pinned = None if recipe.pinned is None else recipe.pinned(study)
     records += () if pinned is None else (_input_record(Input(pinned.manifest.asset), pinned),)
-    sources, source_hashes = _sources_of(study, recipe, partition)
+    sources, source_hashes = sources_of(study, recipe, partition)
     settings = dict(recipe.settings(KeyContext(study, partition, donors, inputs)))
     seed = study.settings.seed if recipe.seeded else 0
     key = digest(
@@ -284,7 +284,14 @@ def _input_record(declared: Input, artifact: Artifact) -> InputRecord:
     return InputRecord(manifest.asset, manifest.partition, manifest.input_key, manifest.data_version, used)
 
 
-def _sources_of(study: Study, recipe: Recipe, partition: str) -> tuple[tuple[SourceRecord, ...], dict[str, str]]:
+def sources_of(study: Study, recipe: Recipe, partition: str) -> tuple[tuple[SourceRecord, ...], dict[str, str]]:
+    """The raw files that an asset is made from, as they are now, and their hashes by sample and role.
+
+    Raises
+    ------
+    StalignError
+        If one of them is missing or cannot be read.
+    """
     if recipe.sources is None:
         return (), {}
     records: dict[str, SourceRecord] = {}

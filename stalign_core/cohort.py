@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,10 @@ RETIREMENT = {"": False, "no": False, "false": False, "0": False, "yes": True, "
 
 RESERVED_DONORS = frozenset({"cohort"})
 """Names that stand for all donors together and so can be no donor's own."""
+
+# Bytes that Linux takes, the most of all systems.
+_LONGEST_PATH = 4096
+_LONGEST_NAME = 255
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ class Cohort:
 
 
 def read_sample_sheet(path: Path | str) -> Cohort:
-    """Read and validate a sample sheet.
+    """Read and validate a sample sheet, and look whether the files that it names are there.
 
     A CSV with the columns sample, donor and path; image, annotation, bin, table, retired and condition may follow, and
     any further column is kept in `Sample.extra`. Paths are relative to the sheet. Files of retired samples need not be
@@ -117,6 +122,33 @@ def read_sample_sheet(path: Path | str) -> Cohort:
         row with too many or too few cells, an unsafe, empty or repeated name, a path that is missing, of the wrong
         kind, or a Space Ranger folder that is not complete.
     """
+    return _read(path, _faults_of_files)
+
+
+def read_sheet_text(path: Path | str) -> Cohort:
+    """The same, judged by its text alone: whether a sample's files are there, `check_files` tells of each.
+
+    Raises
+    ------
+    SampleSheetError
+        As `read_sample_sheet`, but for what the disk holds.
+    """
+    return _read(path, lambda _: ())
+
+
+def check_files(sample: Sample) -> None:
+    """Whether the files that a row names are there, and of the right kind; none is opened.
+
+    Raises
+    ------
+    InputDataError
+        Naming the sheet, row and field of the first that is not.
+    """
+    for fault in _faults_of_files(sample):
+        raise InputDataError(fault.where, fault.problem, expected=fault.expected, remedy=fault.remedy)
+
+
+def _read(path: Path | str, faults_of_files: Callable[[Sample], Iterable[SampleSheetError]]) -> Cohort:
     sheet = Path(path).absolute()
     table = read_csv_table(sheet, REQUIRED_COLUMNS, SampleSheetError)
     samples: dict[bool, list[Sample]] = {False: [], True: []}
@@ -129,7 +161,7 @@ def read_sample_sheet(path: Path | str) -> Cohort:
         if retired is None:
             faults.append(_fault(sample, RETIRED, f"is '{row.cells[RETIRED]}'", expected="yes, no or an empty cell"))
         if not retired:
-            faults.extend(_faults_of_files(sample, row))
+            faults.extend(list(_faults_of_paths(sample, row)) or faults_of_files(sample))
     faults.extend(_faults_between(sorted(samples[False] + samples[True], key=lambda sample: sample.row)))
     if faults:
         raise _first_of(faults)
@@ -184,37 +216,49 @@ def _faults_of_names(sample: Sample) -> Iterable[SampleSheetError]:
         yield _fault(sample, keys.DONOR, f"'{sample.donor}' stands for all donors", remedy="choose another name")
 
 
-def _faults_of_files(sample: Sample, row: CsvRow) -> Iterable[SampleSheetError]:
-    unusable = [
-        column for column in (PATH, IMAGE, ANNOTATION) if not _may_be_a_path(row.cells.get(column, ""), sample.sheet)
-    ]
-    for column in unusable:
-        yield _fault(sample, column, "cannot be a path", expected="the path of a file or folder")
-    if unusable:
-        return
+def _faults_of_paths(sample: Sample, row: CsvRow) -> Iterable[SampleSheetError]:
+    """Cells that name no place on any disk."""
     if not row.cells[PATH]:
         yield _fault(sample, PATH, "is empty", expected="a Space Ranger folder, an .h5ad file or a .zarr")
-    else:
-        try:
-            locate_section(sample.path, sample.bin, sample.table)
-        except InputDataError as error:
-            problem = f"{error.where} {error.problem}"
-            yield _fault(sample, PATH, problem, expected=error.expected, remedy=error.remedy)
-    for column, file in ((IMAGE, sample.image), (ANNOTATION, sample.annotation)):
-        if file is not None and not (file.is_file() or (column == IMAGE and is_zarr_group(file))):
-            problem = f"{file} is a folder" if file.is_dir() else f"{file} does not exist"
-            yield _fault(sample, column, problem, expected="a file", remedy="correct the path or leave it empty")
+    for column in (PATH, IMAGE, ANNOTATION):
+        if not _may_be_a_path(sample.sheet.parent / row.cells.get(column, "")):
+            yield _fault(sample, column, "cannot be a path", expected="the path of a file or folder")
 
 
-def _may_be_a_path(cell: str, sheet: Path) -> bool:
-    """Whether the operating system takes it for one, be there something or not."""
+def _may_be_a_path(path: Path) -> bool:
+    """Whether an operating system would take it for one, be there something or not."""
     try:
-        (sheet.parent / cell).stat()
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return True
-    except (OSError, ValueError):
+        name = os.fsencode(path)
+    except UnicodeEncodeError:
         return False
-    return True
+    parts = name.split(os.fsencode(os.sep))
+    return b"\0" not in name and len(name) < _LONGEST_PATH and max(map(len, parts)) <= _LONGEST_NAME
+
+
+def _faults_of_files(sample: Sample) -> Iterable[SampleSheetError]:
+    try:
+        locate_section(sample.path, sample.bin, sample.table)
+    except InputDataError as error:
+        problem = f"{error.where} {error.problem}"
+        remedy = error.remedy or "put it back, or correct the path"
+        yield _fault(sample, PATH, problem, expected=error.expected, remedy=remedy)
+    except OSError as error:
+        yield _fault_of_access(sample, PATH, sample.path, error)
+    for column, file in ((IMAGE, sample.image), (ANNOTATION, sample.annotation)):
+        if file is None:
+            continue
+        try:
+            if not (file.is_file() or (column == IMAGE and is_zarr_group(file))):
+                problem = f"{file} is a folder" if file.is_dir() else f"{file} does not exist"
+                remedy = "put it back, correct the path or leave it empty"
+                yield _fault(sample, column, problem, expected="a file", remedy=remedy)
+        except OSError as error:
+            yield _fault_of_access(sample, column, file, error)
+
+
+def _fault_of_access(sample: Sample, column: str, path: Path, error: OSError) -> SampleSheetError:
+    problem = f"{path} cannot be looked at ({error.strerror})"
+    return _fault(sample, column, problem, expected="a place that this account may read", remedy="correct the path")
 
 
 def _faults_between(samples: list[Sample]) -> Iterable[SampleSheetError]:

@@ -58,6 +58,10 @@ class InputDataError(StalignError):
     """A sample's counts, positions or annotation cannot be used."""
 
 
+class InputChangedError(InputDataError):
+    """A raw file changed between its hash and its reading: it tells nothing of what the file will be."""
+
+
 class ImageError(StalignError):
     """A histology image cannot be read or does not fit its sample."""
 

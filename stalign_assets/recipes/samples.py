@@ -128,13 +128,13 @@ def _raw_settings(context: KeyContext) -> Mapping[str, Any]:
 
 
 def _raw_sources(study: Study, donor: str) -> Sequence[SourceFile]:
+    from stalign_core.cohort import check_files
     from stalign_core.readers import source_files
 
-    return [
-        SourceFile(sample.sample, _role(sample, path), path)
-        for sample in study.cohort.samples_of(donor)
-        for path in source_files(sample)
-    ]
+    samples = study.cohort.samples_of(donor)
+    for sample in samples:
+        check_files(sample)
+    return [SourceFile(sample.sample, _role(sample, path), path) for sample in samples for path in source_files(sample)]
 
 
 def _role(sample: Sample, path: Path) -> str:

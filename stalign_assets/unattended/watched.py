@@ -13,8 +13,6 @@ from stalign_core.store.fingerprints import KnownFingerprints, stamp_of
 from stalign_core.store.hashing import digest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from stalign_assets.recipes.recipe import Recipe
 
 
@@ -36,7 +34,7 @@ def watched(study: Study) -> WatchedStudy:
 
 
 def state_of_donor(study: Study, recipes: Mapping[str, Recipe], assets: list[str], donor: str) -> str:
-    """Hash of all that a donor's own assets follow from, files told by size, time and inode.
+    """Hash of all that a donor's own assets follow from, files told by size, time and inode, or by their absence.
 
     It says which attempts were at the same thing; whether there is work to do, the input keys say.
     """
@@ -49,24 +47,29 @@ def state_of_donor(study: Study, recipes: Mapping[str, Recipe], assets: list[str
             "rows": rows,
             "settings": study.settings_hash,
             "code": {asset: recipes[asset].code_version for asset in assets},
-            "files": {str(path): stamp_of(path) for path in _files_of_donor(study, recipes, assets, donor)},
+            "files": _looks_of_files(study, recipes, assets, donor),
         }
     )
 
 
-def _files_of_donor(study: Study, recipes: Mapping[str, Recipe], assets: list[str], donor: str) -> list[Path]:
-    """Raw files and weights, as far as they can be told."""
-    files: list[Path] = []
+def _looks_of_files(
+    study: Study, recipes: Mapping[str, Recipe], assets: list[str], donor: str
+) -> dict[str, list[int] | str]:
+    """Stamps of raw files and weights; of an asset whose files are not all there, what is wrong with them."""
+    looks: dict[str, list[int] | str] = {}
     for asset in assets:
         sources: Any = recipes[asset].sources
         try:
-            files += [source.path for source in sources(study, donor)] if sources is not None else []
-        except StalignError:
+            found = [] if sources is None else [source.path for source in sources(study, donor)]
+        except StalignError as error:
+            looks[asset] = error.problem
             continue
+        looks.update((str(path), stamp_of(path)) for path in found)
     for encoder in used_encoders(study.settings):
         try:
             weights = weights_file(study, encoder)
         except StalignError:
             continue
-        files += [weights] if weights is not None else []
-    return files
+        if weights is not None:
+            looks[str(weights)] = stamp_of(weights)
+    return looks

@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from stalign_core.errors import InputDataError
+from stalign_core.errors import InputChangedError, InputDataError
 from stalign_core.store.hashing import canonical_json, file_sha256
 from stalign_core.store.manifest import SourceRecord
 
@@ -26,6 +28,7 @@ class Fingerprints:
         self._path = path
         self._known: dict[str, list[object]] = self._load()
         self._new: dict[str, list[object]] = {}
+        self._noted: dict[Path, str] = {}
 
     def record(self, source: Path) -> SourceRecord:
         """Path, size and SHA-256 of a raw file, or of a folder: of the names and hashes of all files below it.
@@ -45,7 +48,36 @@ class Fingerprints:
             record = SourceRecord(str(source), size, hashlib.sha256(hashes.encode()).hexdigest())
         if self._new:
             self._save()
+        self._noted.setdefault(source, record.sha256)
         return record
+
+    @contextmanager
+    def noting(self) -> Iterator[Mapping[Path, str]]:
+        """Note every file and folder that is asked for within, with the SHA-256 that was told of it first."""
+        self._noted = {}
+        try:
+            yield self._noted
+        finally:
+            self._noted = {}
+
+    def check_unchanged(self, noted: Mapping[Path, str]) -> None:
+        """Whether files still hold what was told of them; one that nobody has touched costs no reading.
+
+        Raises
+        ------
+        InputChangedError
+            If one does not.
+        InputDataError
+            If one cannot be read any more.
+        """
+        for source, sha256 in tuple(noted.items()):
+            if self.record(source).sha256 != sha256:
+                raise InputChangedError(
+                    str(source),
+                    "changed while it was read",
+                    expected="a file that stays as it is until it was read",
+                    remedy="run again once nothing writes to it",
+                )
 
     def _record_file(self, file: Path) -> SourceRecord:
         try:

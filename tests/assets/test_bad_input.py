@@ -16,6 +16,7 @@ import pytest
 
 from stalign_assets.settings_file import set_value
 from stalign_assets.study import open_study, settings_of_study
+from stalign_core.store.store import UNPARTITIONED
 from tests.assets import bad_inputs as bad
 from tests.assets.bad_inputs import DONOR, OTHER_DONOR, OTHER_SAMPLE, SAMPLE, Files, Spoil, stalign, the_one_error
 from tests.assets.spoiled import Place
@@ -169,11 +170,6 @@ def _edit_sheet(old: str, new: str) -> Callable[[Place], None]:
     return edit
 
 
-def _path_is_a_file(place: Place) -> None:
-    shutil.rmtree(place.files.section)
-    place.files.section.write_text("no folder")
-
-
 BROKEN_SHEETS: dict[str, tuple[Callable[[Place], None], tuple[str, ...]]] = {
     "missing column": (_edit_sheet("sample,donor,", "sample,patient,"), ("row 1: misses the column donor",)),
     "duplicate column": (_edit_sheet("condition", "donor"), ("row 1: has the column 'donor' twice",)),
@@ -181,14 +177,6 @@ BROKEN_SHEETS: dict[str, tuple[Callable[[Place], None], tuple[str, ...]]] = {
     "unsafe sample": (_edit_sheet(f"{SAMPLE},{DONOR}", f"../x,{DONOR}"), ("row 3, sample: '../x' is not a safe name",)),
     "unsafe donor": (_edit_sheet(f"{SAMPLE},{DONOR}", f"{SAMPLE},a b"), ("row 3, donor: 'a b' is not a safe name",)),
     "two spellings of a donor": (_edit_sheet(f"{SAMPLE},{DONOR}", f"{SAMPLE},p01"), ("row 3, donor: 'p01' differs",)),
-    "missing path": (lambda place: shutil.rmtree(place.files.section), ("row 3, path: ", "does not exist")),
-    "a file as path": (_path_is_a_file, ("row 3, path: ", "is a file", "expected a Space Ranger folder")),
-    "half a folder": (
-        lambda place: place.files.positions.unlink(),
-        ("row 3, path: ", "spatial/tissue_positions.csv", "missing", "copy what is missing"),
-    ),
-    "missing image": (lambda place: place.files.image.unlink(), ("row 3, image: ", "does not exist")),
-    "missing annotation": (lambda place: place.files.annotation.unlink(), ("row 3, annotation: ", "does not exist")),
     "no sheet": (lambda place: (place.study / "samples.csv").unlink(), ("does not exist",)),
 }
 
@@ -207,6 +195,78 @@ def test_a_sheet_that_cannot_stand_stops_everything_before_it_begins(place: Plac
     assert settings_of_study(place.study).domains.n_domains == "annotation"
     assert bad.everything_kept(place.study) == before
     assert "0 computed" in stalign(capsys, "run", place.study, *QUICK).out
+
+
+# Files that are not there
+
+
+def _path_is_a_file(place: Place) -> None:
+    shutil.rmtree(place.files.section)
+    place.files.section.write_text("no folder")
+
+
+ABSENT_FILES: dict[str, tuple[Callable[[Place], None], tuple[str, ...]]] = {
+    "missing path": (lambda place: shutil.rmtree(place.files.section), ("row 3, path: ", "does not exist")),
+    "a file as path": (_path_is_a_file, ("row 3, path: ", "is a file", "expected a Space Ranger folder")),
+    "half a folder": (
+        lambda place: place.files.positions.unlink(),
+        ("row 3, path: ", "spatial/tissue_positions.csv", "missing", "copy what is missing"),
+    ),
+    "missing image": (lambda place: place.files.image.unlink(), ("row 3, image: ", "does not exist")),
+    "missing annotation": (lambda place: place.files.annotation.unlink(), ("row 3, annotation: ", "does not exist")),
+}
+
+
+def test_files_that_are_not_there_are_told_of_their_donor_alone(place: Place, capsys: Print) -> None:
+    for fault, (spoil, words) in ABSENT_FILES.items():
+        spoil(place)
+        answer = stalign(capsys, "status", place.study)
+        assert answer.code == 0, (fault, answer.err)
+        plans = answer.out.split("\ndonor ")
+        (line,) = (line for line in plans[1].splitlines() if "raw_samples: " in line)
+        for word in ("samples.csv, ", *words):
+            assert word in line, (fault, line)
+        assert plans[0].startswith(f"donor {OTHER_DONOR}: ") and "\n" not in plans[0], fault
+        place.mend()
+
+
+def test_a_donor_whose_files_are_gone_is_left_out_and_comes_back_for_nothing(place: Place, capsys: Print) -> None:
+    domains = "cohort/uncorrected/domains"
+    shutil.rmtree(place.files.section)
+    answer = stalign(capsys, "run", place.study, *JOINT)
+    line = the_one_error(answer).removeprefix("error: ")
+    assert f"samples.csv, row 3, path: {place.files.section} does not exist" in line and "put it back" in line
+    assert f"donor {DONOR} was left out: {line}" in answer.out.splitlines()
+    found = open_study(place.study).store.current(domains, UNPARTITIONED)
+    assert found is not None and found.manifest.donors == (OTHER_DONOR,)
+    assert found.manifest.donors_left_out == {DONOR: line}
+
+    folder = place.study
+    for words in (
+        ("status", folder),
+        ("doctor", folder),
+        ("release", "list", folder),
+        ("gc", folder, "--dry-run"),
+        ("audit", folder, "--verify"),
+    ):
+        answer = stalign(capsys, *words)
+        assert answer.code == 0, (words, answer.err)
+    kept = bad.everything_kept(place.study)
+    place.mend()
+    answer = stalign(capsys, "run", place.study, *JOINT)
+    assert answer.code == 0 and "0 computed" in answer.out
+    found = open_study(place.study).store.current(domains, UNPARTITIONED)
+    assert found is not None and found.manifest.donors == (OTHER_DONOR, DONOR)
+    assert bad.everything_kept(place.study) == kept
+
+
+def test_commands_that_take_in_new_files_want_all_of_them_there(place: Place, capsys: Print, tmp_path: Path) -> None:
+    place.files.annotation.unlink()
+    sheet = place.data / "two_donors.csv"
+    for words in (("init", tmp_path / "new"), ("map", place.study)):
+        line = the_one_error(stalign(capsys, *words, "--samples", sheet))
+        assert f"{sheet}, row 3, annotation: {place.files.annotation} does not exist" in line
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_sheet_with_spaces_around_its_columns_makes_a_study(place: Place, capsys: Print, tmp_path: Path) -> None:

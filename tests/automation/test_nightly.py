@@ -225,6 +225,28 @@ def test_a_known_donor_that_can_no_longer_be_read_is_left_out_and_not_taken_as_i
     assert donors_of_cohort(unattended) == ("P01", "P02")
 
 
+def test_a_known_donor_whose_files_are_gone_leaves_the_cohort_by_name_and_comes_back(unattended: Unattended) -> None:
+    both = unattended.current(DOMAINS).manifest
+    section = unattended.data / "P02_S1"
+    away = section.rename(unattended.data / "archived")
+    told = skipped(unattended.night())
+    assert told.startswith("the cohort waits for P02, whose raw_samples is fault (")
+    assert f"row 3, path: {section} does not exist" in told
+    assert unattended.settle() == ["P02"]
+    assert unattended.carry_out(asked(unattended.night()))
+    assert donors_of_cohort(unattended) == ("P01",)
+    left_out = unattended.metadata(DOMAINS)["donors_left_out"]
+    assert list(left_out) == ["P02"] and f"{section} does not exist" in left_out["P02"]
+    assert skipped(unattended.night()) == f"the cohort of 1 donors is up to date; P02 is left out: {left_out['P02']}"
+
+    away.rename(section)
+    n_computed = len(list(unattended.study.store.artifacts()))
+    assert unattended.settle() == ["P02"]
+    assert unattended.carry_out(asked(unattended.night()))
+    assert unattended.current(DOMAINS).manifest == both
+    assert len(list(unattended.study.store.artifacts())) == n_computed
+
+
 def test_an_error_that_is_not_the_donors_own_holds_the_cohort_back(
     unattended: Unattended, monkeypatch: pytest.MonkeyPatch
 ) -> None:

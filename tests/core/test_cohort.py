@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stalign_core.cohort import read_sample_sheet
-from stalign_core.errors import SampleSheetError
+from stalign_core.cohort import check_files, read_sample_sheet, read_sheet_text
+from stalign_core.errors import InputDataError, SampleSheetError
 from tests.builders import random_counts, write_picture, write_sheet, write_spaceranger_section
 
 
@@ -214,6 +214,59 @@ def test_the_first_fault_says_how_many_more_there_are(study: Path) -> None:
     error = fault(study, row("s1"), row("bad name", path="nowhere"), row("s1", "d2"))
     assert error.where.endswith("row 3, sample")
     assert "(and 2 more faults in this sheet)" in error.line
+
+
+# The text alone
+
+
+def test_a_sheet_judged_by_its_text_stands_whatever_the_disk_holds(study: Path) -> None:
+    rows = [row("s1"), row("s2", path="gone.h5ad"), row("s3", path="second", image="gone.tif", annotation="second")]
+    first, second, third = read_sheet_text(write_sheet(study / "samples.csv", rows)).samples
+    check_files(first)
+    with pytest.raises(InputDataError) as caught:
+        check_files(second)
+    where = f"{study}/samples.csv, row 3, path: {study}/gone.h5ad does not exist; expected "
+    assert caught.value.line.startswith(where)
+    assert caught.value.line.endswith("; put it back, or correct the path")
+    with pytest.raises(
+        InputDataError, match=r"row 4, image: \S+/gone\.tif does not exist; expected a file; put it back"
+    ):
+        check_files(third)
+    (study / "gone.tif").write_bytes(b"")
+    with pytest.raises(InputDataError, match=r"row 4, annotation: \S+/second is a folder"):
+        check_files(third)
+
+
+@pytest.mark.parametrize(
+    ("cells", "field", "problem"),
+    [
+        ({"path": ""}, "path", "is empty"),
+        ({"path": "a\0b"}, "path", "cannot be a path"),
+        ({"image": "a" * 256}, "image", "cannot be a path"),
+        ({"annotation": "a/" * 2100 + "b"}, "annotation", "cannot be a path"),
+        ({"sample": "a b"}, "sample", "'a b' is not a safe name"),
+    ],
+)
+def test_what_the_text_alone_tells_is_refused_without_a_look_at_files(
+    study: Path, cells: dict[str, str], field: str, problem: str
+) -> None:
+    sheet = write_sheet(study / "samples.csv", [row(**cells)])
+    for read in (read_sheet_text, read_sample_sheet):
+        with pytest.raises(SampleSheetError) as caught:
+            read(sheet)
+        assert (caught.value.where, caught.value.problem) == (f"{sheet}, row 2, {field}", problem)
+
+
+def test_a_place_that_cannot_be_looked_at_is_a_fault_of_its_row(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a folder that the account may not enter, or a disk of another machine that does not answer."""
+
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (sample,) = read_sheet_text(write_sheet(study / "samples.csv", [row()])).samples
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(InputDataError, match=r"row 2, path: \S+/first cannot be looked at \(Permission denied\)"):
+        check_files(sample)
 
 
 # Retired samples
