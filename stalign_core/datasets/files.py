@@ -28,8 +28,8 @@ class RemoteFile:
         Its path in the folder that a user downloads into.
     url
         Where it is published.
-    sha256, size
-        Of its content, where they are known; otherwise empty and 0.
+    sha256
+        Of its content, where it is known; otherwise empty.
     needed
         Whether a study cannot do without it.
     """
@@ -37,7 +37,6 @@ class RemoteFile:
     name: str
     url: str
     sha256: str = ""
-    size: int = 0
     needed: bool = True
 
 
@@ -88,4 +87,4 @@ def libd_files() -> tuple[RemoteFile, ...]:
 
 def lung_files() -> tuple[RemoteFile, ...]:
     """Of the lung cohort: one archive, to be unpacked where it is downloaded to."""
-    return (RemoteFile("TLS_VISIUM_USZ.zip", f"{_ZENODO}/TLS_VISIUM_USZ.zip", size=2_086_265_101, needed=False),)
+    return (RemoteFile("TLS_VISIUM_USZ.zip", f"{_ZENODO}/TLS_VISIUM_USZ.zip", needed=False),)
