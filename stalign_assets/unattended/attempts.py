@@ -83,15 +83,29 @@ def attempts_at(instance: dg.DagsterInstance, state: str) -> int:
 
 
 def reason_to_wait(
-    instance: dg.DagsterInstance, state: str, donor: str, retry_after: timedelta, now: datetime
+    instance: dg.DagsterInstance,
+    state: str,
+    donor: str,
+    retry_after: timedelta,
+    now: datetime,
+    *,
+    is_lost: bool = False,
 ) -> str | None:
     """Why a donor's state is not tried once more right now, or None if it may be.
 
     What was tried is tried again once the time is over; at once if something else was run for the donor since, for
-    then the state has come back; and once at once if the run was killed, for that tells nothing of the donor.
+    then the state has come back; at once if the run succeeded and what it made was lost since; and once at once if it
+    was killed, for that tells nothing of the donor.
+
+    Parameters
+    ----------
+    is_lost
+        Whether an artifact of the donor is missing or damaged.
     """
     latest = _latest_run(instance, donor)
     if latest is None or latest.dagster_run.tags.get(STATE_TAG) != state:
+        return None
+    if is_lost and latest.dagster_run.is_success:
         return None
     if was_killed(instance, latest.dagster_run) and attempts_at(instance, state) < _ATTEMPTS_IF_KILLED:
         return None

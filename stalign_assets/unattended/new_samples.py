@@ -103,7 +103,8 @@ def _look_at(
         look.waiting[donor] = "is new or has changed; its turn comes once it stands still from one look to the next"
         return
     retry_after = timedelta(hours=study.settings.automation.retry_hours)
-    reason = reason_to_wait(instance, state, donor, retry_after, now)
+    is_lost = any(step.state in ("missing", "damaged") for step in steps)
+    reason = reason_to_wait(instance, state, donor, retry_after, now, is_lost=is_lost)
     if reason is None:
         look.wishes.append(Wish(DONOR_RUN, tuple(own), donor, state, attempts_at(instance, state) + 1))
         return
