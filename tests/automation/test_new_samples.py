@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import subprocess
+import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
 
+from stalign_assets.processes import HOST_TAG, PROCESS_TAG, RUN_TAG, START_TAG, own_tags
 from stalign_assets.settings_file import set_value
 from stalign_assets.unattended.attempts import STATE_TAG, unfinished_runs
 from stalign_assets.unattended.new_samples import Look, look_at_donors
@@ -256,6 +261,44 @@ def test_a_tick_lets_a_changed_limit_of_the_gpu_hold_and_frees_what_dead_runs_ho
     unattended.instance.report_run_failed(held, "Run execution process unexpectedly exited with exit code -9.")
     unattended.look()
     assert storage.get_concurrency_info("gpu").active_run_ids == set()
+
+
+def test_a_run_that_died_with_its_processes_is_ended_at_the_next_tick_and_its_work_asked_for_again(
+    unattended: Unattended,
+) -> None:
+    set_value(unattended.folder / "study.toml", "execution", "processes", 1)
+    donor = unattended.add_third()
+    (request,) = unattended.requests()
+    tags = json.dumps({**request.tags, "dagster/partition": donor})
+    command = [sys.executable, "-m", "tests.automation.killed_run", unattended.folder, ",".join(sorted(OWN)), tags]
+    died = subprocess.run([*command, "morphology_embeddings__texture"], check=False)
+    assert died.returncode == -signal.SIGKILL
+    instance = unattended.instance
+    (dead,) = instance.get_runs(limit=1)
+    assert dead.status is dg.DagsterRunStatus.STARTED
+    assert instance.event_log_storage.get_concurrency_info("gpu").active_run_ids == {dead.run_id}
+
+    @dg.job
+    def something() -> None: ...
+
+    def left(status: dg.DagsterRunStatus, run_id: str, **tags: str) -> dg.DagsterRun:
+        return instance.create_run_for_job(something, run_id=run_id, status=status, tags=tags)
+
+    started = dg.DagsterRunStatus.STARTED
+    process = {name: dead.tags[name] for name in (HOST_TAG, PROCESS_TAG, START_TAG, RUN_TAG)}
+    of_this_process = left(started, "1" * 32, **own_tags("1" * 32))
+    elsewhere = left(started, "2" * 32, **{**process, RUN_TAG: "2" * 32, HOST_TAG: "elsewhere"})
+    # A run that is carried out once more begins with the tags of the earlier one.
+    once_more = left(dg.DagsterRunStatus.STARTING, "3" * 32, **process)
+    lives = {run.run_id: run.status for run in (of_this_process, elsewhere, once_more)}
+
+    (again,) = unattended.look().run_requests
+    ended = instance.get_run_by_id(dead.run_id)
+    assert ended is not None and ended.status is dg.DagsterRunStatus.FAILURE
+    assert not instance.event_log_storage.get_concurrency_info("gpu").active_run_ids
+    assert (again.partition_key, again.tags[STATE_TAG]) == (donor, request.tags[STATE_TAG])
+    found = {run_id: instance.get_run_by_id(run_id) for run_id in lives}
+    assert {run_id: run and run.status for run_id, run in found.items()} == lives
 
 
 def test_the_sensors_run_without_being_switched_on_unless_the_settings_say_no(unattended: Unattended) -> None:
