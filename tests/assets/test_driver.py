@@ -210,6 +210,18 @@ def test_steps_in_processes_of_their_own_are_shown_and_counted(study: Path) -> N
 
 
 @pytest.mark.slow
+def test_another_k_repairs_a_damaged_store_as_any_run_does(study: Path) -> None:
+    pointer = study / "store" / "raw_samples" / "P01" / "current.json"
+    pointer.write_bytes(pointer.read_bytes()[:20])
+    report = run(study, scopes="donor", donors="P01", variants="uncorrected", n_domains="4")
+    assert report.success, report.lines()
+    domains = open_study(study).store.current("donor/uncorrected/domains", "P01")
+    assert domains is not None and domains.table("domains.parquet")["domain"].nunique() == 4
+    with pytest.raises(SettingsError, match="n_domains"):
+        run(study, scopes="donor", donors="P01", variants="uncorrected", n_domains="100000")
+
+
+@pytest.mark.slow
 def test_a_terminal_that_is_gone_ends_the_command_but_no_step(study: Path) -> None:
     class Gone(Silent):
         def step_started(self, asset: str, partition: str, earlier_seconds: float = 0.0) -> None:
