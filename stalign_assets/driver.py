@@ -250,7 +250,7 @@ class _Driver:
             if recipe.variant is not None and recipe.path[-1] == "metrics"
             for partition in (self.study.cohort.donors if recipe.partitioning == "donor" else (UNPARTITIONED,))
         )
-        return any(self._current(asset, partition) is not None for asset, partition in places)
+        return any(_current(self.study, asset, partition) is not None for asset, partition in places)
 
     def _has_work(self, assets: Sequence[str], partition: str, title: str) -> bool:
         steps = plan(self.study, self.recipes, assets, partition)
@@ -264,16 +264,9 @@ class _Driver:
 
     def _verdict(self, donor: str) -> str | None:
         """Why the donor's samples fail their checks, or None if they pass or were never read."""
-        raw = self._current(RAW, donor)
+        raw = _current(self.study, RAW, donor)
         problems = [] if raw is None else raw.manifest.summary.get("problems", [])
         return "; ".join(problems) or None
-
-    def _current(self, asset: str, partition: str) -> Artifact | None:
-        """The artifact in force; a damaged one is as good as none, and the run that reads it says so."""
-        try:
-            return self.study.store.current(asset, partition)
-        except ArtifactError:
-            return None
 
     def _start(self, assets: Sequence[str], partition: str | None) -> RunOutcome:
         return start_run(self.reached(), self.instance, RunRequest(assets, partition), self.console)
@@ -286,6 +279,14 @@ class _Driver:
                 kept.append(fault.line)
         if not outcome.faults:
             self.report.failures.append(f"run {outcome.run_id} failed; see it in the Dagster UI")
+
+
+def _current(study: Study, asset: str, partition: str) -> Artifact | None:
+    """The artifact in force; a damaged one is as good as none, and the run that reads it says so."""
+    try:
+        return study.store.current(asset, partition)
+    except ArtifactError:
+        return None
 
 
 def _of_samples(fault: RunFault) -> bool:
@@ -320,7 +321,7 @@ def _check_n_domains(n_domains: int, request: Request, study: Study) -> None:
     """Refuse a K that exceeds the spots of a donor, or of all donors, as far as they were read already."""
     from stalign_core.domains.count import check_n_domains
 
-    read = {donor: study.store.current("raw_samples", donor) for donor in study.cohort.donors}
+    read = {donor: _current(study, RAW, donor) for donor in study.cohort.donors}
     spots = {donor: raw.manifest.summary["n_spots"] for donor, raw in read.items() if raw is not None}
     if "donor" in request.scopes:
         for donor in request.donors or tuple(spots):

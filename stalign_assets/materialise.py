@@ -91,11 +91,11 @@ def _materialise(step: Step) -> Materialisation:
 def _found_or_made(step: Step, hashed: Mapping[Path, str]) -> Materialisation:
     study = step.study
     want = wanted(study, step.recipes, step.recipe, step.partition)
-    found = whole_artifact(study, step.recipe, step.partition, want.input_key, step.say)
+    found = whole_artifact(study, step.recipe.asset, step.partition, want.input_key, step.say)
     if found is None and want.frozen:
         # What was frozen is damaged: it can only be made from what there is now.
         want = wanted(study, step.recipes, step.recipe, step.partition, thawed=True)
-        found = whole_artifact(study, step.recipe, step.partition, want.input_key, step.say)
+        found = whole_artifact(study, step.recipe.asset, step.partition, want.input_key, step.say)
     if found is None:
         return _made(step, want, hashed)
     study.store.point(found)
@@ -110,25 +110,44 @@ def _made(step: Step, want: Wanted, hashed: Mapping[Path, str]) -> Materialisati
         naming_full_disk(f"store {study.store.base}", "what was computed could not be kept"),
         computing_alone(scratch, step.say) as waited,
     ):
-        found = whole_artifact(study, step.recipe, step.partition, want.input_key, step.say) if waited else None
+        found = whole_artifact(study, step.recipe.asset, step.partition, want.input_key, step.say) if waited else None
         artifact = found or _compute(step, want, hashed, scratch)
         study.store.point(artifact)
     return Materialisation(artifact, found is not None, want.donors_left_out)
 
 
+@contextmanager
+def setting_damaged_inputs_aside(step: Step, want: Wanted) -> Iterator[None]:
+    """Where a stored artifact turns out not to be whole, set the inputs aside that are not: plans then see the gap."""
+    try:
+        yield
+    except ArtifactError:
+        for asset, artifacts in want.inputs.items():
+            for partition, artifact in artifacts.items():
+                key = artifact.manifest.input_key
+                whole_artifact(step.study, asset, partition, key, step.say, then="the next run computes it anew")
+        raise
+
+
 def whole_artifact(
-    study: Study, recipe: Recipe, partition: str, input_key: str, say: Callable[[str], None]
+    study: Study,
+    asset: str,
+    partition: str,
+    input_key: str,
+    say: Callable[[str], None],
+    *,
+    then: str = "computed anew",
 ) -> Artifact | None:
     """The artifact with this key if every byte of it verifies; a damaged one is set aside and None returned."""
     try:
-        found = study.store.find(recipe.asset, partition, input_key)
+        found = study.store.find(asset, partition, input_key)
         if found is not None:
             found.verify()
     except NewerArtifactError:
         raise
     except ArtifactError as error:
-        say(f"{WARNING} {error.line}; it is set aside and computed anew")
-        study.store.discard(study.store.base / recipe.asset / partition / input_key)
+        say(f"{WARNING} {error.line}; it is set aside and {then}")
+        study.store.discard(study.store.base / asset / partition / input_key)
         return None
     return found
 
@@ -148,7 +167,11 @@ def _compute(step: Step, want: Wanted, hashed: Mapping[Path, str], scratch: Path
             progress=step.progress,
             say=step.say,
         )
-        with Measure() as measure, _reading_what_was_hashed(step, want, hashed):
+        with (
+            Measure() as measure,
+            _reading_what_was_hashed(step, want, hashed),
+            setting_damaged_inputs_aside(step, want),
+        ):
             step.recipe.compute(task)
         artifact = step.study.store.commit(builder, _manifest(step, want, task, measure))
     shutil.rmtree(scratch, ignore_errors=True)

@@ -47,7 +47,7 @@ def gpu_slots(instance: dg.DagsterInstance, execution: ExecutionSettings, number
 def free_dead_slots(instance: dg.DagsterInstance) -> None:
     """Free the slots of runs that are over, and end runs of this machine whose process is gone.
 
-    A run that the server started carries no process: its slots are freed once it is over, which the daemon sees to.
+    Of a run that has not begun no process is known: the daemon takes it up, or ends it where it does not come to begin.
     """
     _end_dead_runs(instance)
     storage = instance.event_log_storage
@@ -105,6 +105,12 @@ def _described(instance: dg.DagsterInstance, run_id: str) -> str:
 def _end_dead_runs(instance: dg.DagsterInstance) -> None:
     """Mark runs of this machine failed whose process is gone, so that they hold no pool and block no schedule."""
     for run in unfinished_runs(instance):
-        if is_gone(run.tags):
+        # Its last word may have come after the list of runs was read, but not after its process was gone.
+        if is_gone(run) and _is_unfinished(instance, run.run_id):
             instance.report_run_failed(run, message="its process is gone")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+
+def _is_unfinished(instance: dg.DagsterInstance, run_id: str) -> bool:
+    run = instance.get_run_by_id(run_id)
+    return run is not None and not run.is_finished

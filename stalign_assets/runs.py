@@ -146,7 +146,7 @@ def _run_in_process(study: Study, instance: dg.DagsterInstance, request: RunRequ
         partition_key=request.partition,
         raise_on_error=False,
         run_config=_QUIET,
-        tags=own_tags(),
+        tags=own_tags(run_id),
     )
 
 
@@ -167,7 +167,7 @@ def _run_in_processes(
     if request.partition is not None:
         tags = dict(subset.get_tags_for_partition_key(request.partition, selected_asset_keys=selection))
     run = instance.create_run_for_job(
-        subset, run_id=run_id, run_config=_QUIET, tags={**tags, **own_tags()}, asset_selection=selection
+        subset, run_id=run_id, run_config=_QUIET, tags={**tags, **own_tags(run_id)}, asset_selection=selection
     )
     follower = Follower(instance, run_id, request.assets, console)
     fault: Exception | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import TracebackType
 from typing import Self
 
@@ -60,6 +61,8 @@ class StepConsole:
             disable=quiet or not self.console.is_terminal,
         )
         self._task = self._progress.add_task("", visible=False, total=None)
+        # Steps of other processes are told by two threads.
+        self._lock = threading.RLock()
         is_plain = not (quiet or self.console.is_terminal)
         self._plain = PlainProgress(self._print_plain, every_seconds) if is_plain else None
 
@@ -98,7 +101,8 @@ class StepConsole:
 
     def step_progress(self, what: str, done: int, total: int) -> None:
         """Move the step's bar."""
-        self._progress.update(self._task, description=escape(what), completed=done, total=total, visible=True)
+        with self._lock:
+            self._progress.update(self._task, description=escape(what), completed=done, total=total, visible=True)
         if self._plain:
             self._plain.count(what, done, total)
 
@@ -124,11 +128,13 @@ class StepConsole:
 
     def _show_uncounted(self, what: str) -> None:
         # A task that has counted cannot be told to count no more, so that another takes its place.
-        self._progress.remove_task(self._task)
-        self._task = self._progress.add_task(escape(what), total=None)
+        with self._lock:
+            before, self._task = self._task, self._progress.add_task(escape(what), total=None)
+            self._progress.remove_task(before)
 
     def _at_rest(self) -> None:
-        self._progress.update(self._task, visible=False)
+        with self._lock:
+            self._progress.update(self._task, visible=False)
         if self._plain:
             self._plain.end()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stalign_assets.doctor.finding import Finding
-from stalign_assets.processes import HOST_TAG, PROCESS_TAG, is_gone, unfinished_runs
+from stalign_assets.processes import HOST_TAG, PROCESS_TAG, is_gone, names_process, unfinished_runs
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def dead_runs(instance: dg.DagsterInstance) -> Iterator[Finding]:
     """Runs whose process was of this machine and is gone.
 
-    A run of a terminal names its process in its tags. One that a server started says it in its events, and before
-    that, which code server was asked for it. A queued run has no process: the daemon takes it up when it is back.
+    A run that has begun names its process in its tags. One that a server started says it in its events before that, and
+    which code server was asked for it. A queued run has no process: the daemon takes it up when it is back.
     """
     for run in unfinished_runs(instance):
         gone = _what_is_gone(instance, run)
@@ -49,8 +49,8 @@ def held_slots(instance: dg.DagsterInstance) -> Iterator[Finding]:
 
 def _what_is_gone(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
     """The process or server that a run cannot do without and that is gone, or nothing."""
-    if PROCESS_TAG in run.tags:
-        return f"its process {run.tags[PROCESS_TAG]} on {run.tags[HOST_TAG]}" if is_gone(run.tags) else ""
+    if names_process(run):
+        return f"its process {run.tags[PROCESS_TAG]} on {run.tags[HOST_TAG]}" if is_gone(run) else ""
     process = _process_told(instance, run.run_id)
     if process is not None:
         return "" if _is_python(process) else f"its process {process}"

@@ -15,8 +15,13 @@ UNATTENDED_TAG: Final = "stalign/unattended"
 STATE_TAG: Final = "stalign/state"
 """The state that a run was asked for: an input key, or the hash that stands for one."""
 PARTITION_TAG: Final = "dagster/partition"
+MAX_RUNTIME_TAG: Final = "dagster/max_runtime"
+"""After how many seconds Dagster ends a run."""
 
-_ATTEMPTS_IF_KILLED: Final = 2
+_ATTEMPTS_IF_ENDED: Final = 2
+_SECONDS_OF_AN_HOUR: Final = 3600
+_TOO_LONG: Final = "Canceling due to exceeding maximum runtime"
+"""How Dagster tells that it ends a run for that."""
 
 
 @dataclass(frozen=True)
@@ -83,17 +88,31 @@ def attempts_at(instance: dg.DagsterInstance, state: str) -> int:
 
 
 def reason_to_wait(
-    instance: dg.DagsterInstance, state: str, donor: str, retry_after: timedelta, now: datetime
+    instance: dg.DagsterInstance,
+    state: str,
+    donor: str,
+    retry_after: timedelta,
+    now: datetime,
+    *,
+    is_lost: bool = False,
 ) -> str | None:
     """Why a donor's state is not tried once more right now, or None if it may be.
 
     What was tried is tried again once the time is over; at once if something else was run for the donor since, for
-    then the state has come back; and once at once if the run was killed, for that tells nothing of the donor.
+    then the state has come back; at once if the run succeeded and what it made was lost since; and once at once if it
+    was killed or took too long, for that tells little of the donor.
+
+    Parameters
+    ----------
+    is_lost
+        Whether an artifact of the donor is missing or damaged.
     """
     latest = _latest_run(instance, donor)
     if latest is None or latest.dagster_run.tags.get(STATE_TAG) != state:
         return None
-    if was_killed(instance, latest.dagster_run) and attempts_at(instance, state) < _ATTEMPTS_IF_KILLED:
+    if is_lost and latest.dagster_run.is_success:
+        return None
+    if _how_ended(instance, latest.dagster_run) and attempts_at(instance, state) < _ATTEMPTS_IF_ENDED:
         return None
     ended = _time(latest.end_time or latest.create_timestamp.timestamp())
     # A clock that was set back must not keep anybody waiting.
@@ -106,13 +125,36 @@ def reason_to_wait(
     )
 
 
-def killed_again(instance: dg.DagsterInstance, state: str, donor: str) -> str | None:
-    """The run that was killed at a donor's state though it was not the first, if the last one was."""
+def ended_again(instance: dg.DagsterInstance, state: str, donor: str) -> str | None:
+    """That the last run at a donor's state was killed or took too long though it was not the first, if that is so.
+
+    In words such as ``run 1234 was killed``: no step of such a run could say what is wrong.
+    """
     latest = _latest_run(instance, donor)
     if latest is None or latest.dagster_run.tags.get(STATE_TAG) != state:
         return None
-    killed = was_killed(instance, latest.dagster_run) and attempts_at(instance, state) >= _ATTEMPTS_IF_KILLED
-    return latest.dagster_run.run_id if killed else None
+    how = _how_ended(instance, latest.dagster_run)
+    if not how or attempts_at(instance, state) < _ATTEMPTS_IF_ENDED:
+        return None
+    return f"run {latest.dagster_run.run_id} {how}"
+
+
+def _how_ended(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    """How a run was ended from outside, if it was."""
+    if took_too_long(instance, run):
+        hours = float(run.tags.get(MAX_RUNTIME_TAG, 0)) / _SECONDS_OF_AN_HOUR
+        return f"ran longer than {hours:g} hours (automation.max_run_hours)" if hours else "ran too long"
+    return "was killed" if was_killed(instance, run) else ""
+
+
+def took_too_long(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether Dagster ended a run because it lasted longer than it may; a step that it interrupted says no more."""
+    import dagster as dg
+
+    if run.status not in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED):
+        return False
+    ends = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_CANCELING)
+    return any((entry.get_dagster_event().message or "").startswith(_TOO_LONG) for entry in ends)
 
 
 def was_killed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from stalign_assets.planning import PlannedStep, assets_of_scope, is_stale, plan_by_keys
 from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.refusing import note_refusal
-from stalign_assets.unattended.attempts import Wish, attempts_at, killed_again, reason_to_wait, run_at_work
+from stalign_assets.unattended.attempts import Wish, attempts_at, ended_again, reason_to_wait, run_at_work
 from stalign_assets.unattended.watched import state_of_donor
 from stalign_assets.wanted import reason_left_out
 from stalign_core.errors import ArtifactError
@@ -103,23 +103,25 @@ def _look_at(
         look.waiting[donor] = "is new or has changed; its turn comes once it stands still from one look to the next"
         return
     retry_after = timedelta(hours=study.settings.automation.retry_hours)
-    reason = reason_to_wait(instance, state, donor, retry_after, now)
+    is_lost = any(step.state in ("missing", "damaged") for step in steps)
+    reason = reason_to_wait(instance, state, donor, retry_after, now, is_lost=is_lost)
     if reason is None:
         look.wishes.append(Wish(DONOR_RUN, tuple(own), donor, state, attempts_at(instance, state) + 1))
         return
     look.waiting[donor] = reason
-    killed = killed_again(instance, state, donor)
-    if killed is not None:
-        _refuse_killed(study, recipes, [step for step in steps if step.asset in samples], donor, killed)
+    ended = ended_again(instance, state, donor)
+    if ended is not None:
+        _refuse_ended(study, recipes, [step for step in steps if step.asset in samples], donor, ended)
 
 
-def _refuse_killed(
-    study: Study, recipes: Mapping[str, Recipe], steps: Sequence[PlannedStep], donor: str, run_id: str
+def _refuse_ended(
+    study: Study, recipes: Mapping[str, Recipe], steps: Sequence[PlannedStep], donor: str, ended: str
 ) -> None:
-    """Note of a donor whose runs are killed, so that none could say why, that it is left out for now."""
+    """Note of a donor whose runs are ended from outside, so that none could say why, that it is left out for now."""
     unmade = [step for step in steps if step.state in ("missing", "changed", "damaged", "fault")]
     if unmade:
-        line = f"donor {donor}: run {run_id} was killed while it made {unmade[0].asset}, perhaps for want of memory"
+        perhaps = ", perhaps for want of memory" if ended.endswith("was killed") else ""
+        line = f"donor {donor}: {ended} while it made {unmade[0].asset}{perhaps}"
         note_refusal(study, recipes, recipes[unmade[0].asset], donor, line)
 
 

@@ -85,6 +85,13 @@ class Backend(Protocol):
         """Places of uploads that came to no manifest, sorted; none where a commit is a rename."""
         ...
 
+    def marks(self, place: str) -> dict[str, object] | None:
+        """What differs once a note or a manifest below a place is written, moved or removed; no file is read for it.
+
+        None where that cannot be told without asking another machine.
+        """
+        ...
+
     def last_change(self, place: str) -> float:
         """When anything of a folder changed last, in seconds since the epoch."""
         ...

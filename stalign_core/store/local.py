@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stalign_core.store.backend import SET_ASIDE, Origin, holds, place_of
+from stalign_core.store.fingerprints import stamp_of
 from stalign_core.store.manifest import MANIFEST, Manifest
 from stalign_core.store.staging import STAGING, last_change, staging_name
 
@@ -121,9 +122,22 @@ class LocalFolder:
         """None: what is not renamed is still in staging."""
         return []
 
+    def marks(self, place: str) -> dict[str, object] | None:
+        """Size, time and inode of each note, and of the manifest of each artifact, by name."""
+        try:
+            with os.scandir(self._folder / place) as entries:
+                return {entry.name: stamp_of(_told_by(entry)) for entry in entries if SET_ASIDE not in entry.name}
+        except OSError as error:
+            return {"": str(error.strerror)}
+
     def last_change(self, place: str) -> float:
         """When a folder or anything in it changed last, in seconds since the epoch."""
         return last_change(self._folder / place)
+
+
+def _told_by(entry: os.DirEntry[str]) -> Path:
+    """The file by which a note or an artifact is told from what may take its place."""
+    return Path(entry.path, MANIFEST) if entry.is_dir() else Path(entry.path)
 
 
 def write_synced(path: Path, payload: bytes) -> None:

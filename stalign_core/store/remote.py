@@ -148,6 +148,10 @@ class RemoteFolder:
         folders = {folder for place in places if (folder := _artifact_of(place)) is not None}
         return sorted(folders - committed)
 
+    def marks(self, place: str) -> dict[str, object] | None:  # noqa: ARG002
+        """Not told: each place would cost a request."""
+        return None
+
     def last_change(self, place: str) -> float:
         """When any object below changed last, in seconds since the epoch; 0 where the filesystem does not say."""
         with self._reached():

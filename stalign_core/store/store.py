@@ -262,6 +262,13 @@ class Store:
         """Folders of uploads that were interrupted before their manifest; none in a local store."""
         yield from (self.base / place for place in self.backend.unfinished())
 
+    def marks(self, asset: str, partition: str) -> dict[str, object] | None:
+        """What differs once the pointer, the refusal or a manifest of an asset and partition does; no file is read.
+
+        None in a store on another machine.
+        """
+        return self.backend.marks(f"{asset}/{partition}")
+
     def last_change(self, folder: UPath) -> float:
         """When a folder of the store or anything in it changed last, in seconds since the epoch."""
         return self.backend.last_change(self._place(folder))

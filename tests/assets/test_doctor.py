@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from stalign_assets.doctor.examination import examine
 from stalign_assets.doctor.finding import Told
 from stalign_assets.locking import using_store
 from stalign_assets.new_study import create_study
-from stalign_assets.processes import own_tags
+from stalign_assets.processes import RUN_TAG, own_tags
 from stalign_assets.runs import open_instance
 from stalign_assets.study import Study, open_study
 from stalign_core.errors import ArtifactError
@@ -54,7 +55,9 @@ def run_of(instance: dg.DagsterInstance, tags: dict[str, str], status: str = "ST
     @dg.job
     def something() -> None: ...
 
-    return instance.create_run_for_job(something, status=dg.DagsterRunStatus[status], tags=tags).run_id
+    run_id = str(uuid.uuid4())
+    tags = {name: run_id if name == RUN_TAG else text for name, text in tags.items()}
+    return instance.create_run_for_job(something, run_id=run_id, status=dg.DagsterRunStatus[status], tags=tags).run_id
 
 
 def tell_process(instance: dg.DagsterInstance, run_id: str, process: int) -> None:
@@ -101,7 +104,7 @@ def test_a_study_in_order_has_no_findings_and_looking_changes_nothing(
 def test_runs_whose_process_is_gone_end_and_free_what_they_hold(
     local: Study, instance: dg.DagsterInstance, dead_process: int
 ) -> None:
-    of_terminal = run_of(instance, {**own_tags(), "stalign/process": str(dead_process)})
+    of_terminal = run_of(instance, {**own_tags("this"), "stalign/process": str(dead_process)})
     of_server = run_of(instance, {})
     tell_process(instance, of_server, dead_process)
     before_its_start = run_of(
@@ -122,8 +125,8 @@ def test_runs_that_live_or_cannot_be_told_are_left_alone(local: Study, instance:
         server.listen()
         asked = json.dumps({"host": "localhost", "port": server.getsockname()[1]})
         left = {
-            run_of(instance, own_tags()): "STARTED",
-            run_of(instance, {**own_tags(), "stalign/host": "elsewhere", "stalign/process": "1"}): "STARTED",
+            run_of(instance, own_tags("this")): "STARTED",
+            run_of(instance, {**own_tags("this"), "stalign/host": "elsewhere", "stalign/process": "1"}): "STARTED",
             run_of(instance, {}): "STARTED",
             run_of(instance, {GRPC_INFO_TAG: asked}, "STARTING"): "STARTING",
         }

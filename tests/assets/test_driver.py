@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from stalign_assets.materialise import Materialisation, Step, materialise
 from stalign_assets.planning import assets_of_scope
 from stalign_assets.platform import assets
 from stalign_assets.pools import free_dead_slots, telling_of_waits
-from stalign_assets.processes import HOST_TAG, PROCESS_TAG, START_TAG, own_tags
+from stalign_assets.processes import HOST_TAG, PROCESS_TAG, RUN_TAG, START_TAG, own_tags
 from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.report import Report
 from stalign_assets.reporting import Silent, StepEnd, Watcher
@@ -209,6 +210,18 @@ def test_steps_in_processes_of_their_own_are_shown_and_counted(study: Path) -> N
 
 
 @pytest.mark.slow
+def test_another_k_repairs_a_damaged_store_as_any_run_does(study: Path) -> None:
+    pointer = study / "store" / "raw_samples" / "P01" / "current.json"
+    pointer.write_bytes(pointer.read_bytes()[:20])
+    report = run(study, scopes="donor", donors="P01", variants="uncorrected", n_domains="4")
+    assert report.success, report.lines()
+    domains = open_study(study).store.current("donor/uncorrected/domains", "P01")
+    assert domains is not None and domains.table("domains.parquet")["domain"].nunique() == 4
+    with pytest.raises(SettingsError, match="n_domains"):
+        run(study, scopes="donor", donors="P01", variants="uncorrected", n_domains="100000")
+
+
+@pytest.mark.slow
 def test_a_terminal_that_is_gone_ends_the_command_but_no_step(study: Path) -> None:
     class Gone(Silent):
         def step_started(self, asset: str, partition: str, earlier_seconds: float = 0.0) -> None:
@@ -268,7 +281,9 @@ def run_holding_gpu(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, t
     @dg.job
     def holding() -> None: ...
 
-    held = instance.create_run_for_job(holding, status=status, tags=tags)
+    run_id = str(uuid.uuid4())
+    tags = {name: run_id if name == RUN_TAG else text for name, text in tags.items()}
+    held = instance.create_run_for_job(holding, run_id=run_id, status=status, tags=tags)
     instance.event_log_storage.set_concurrency_slots("gpu", 1)
     assert instance.event_log_storage.claim_concurrency_slot("gpu", held.run_id, "step").is_claimed
     return held.run_id
@@ -300,7 +315,7 @@ def test_slots_of_runs_that_are_over_are_freed_and_of_living_ones_kept(tmp_path:
 )
 def test_a_process_lives_by_its_number_and_its_start(tmp_path: Path, changes: dict[str, str], lives: bool) -> None:
     with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
-        held = run_holding_gpu(instance, dg.DagsterRunStatus.STARTED, {**own_tags(), **changes})
+        held = run_holding_gpu(instance, dg.DagsterRunStatus.STARTED, {**own_tags("this"), **changes})
         free_dead_slots(instance)
         assert holders(instance) == ({held} if lives else set())
         found = instance.get_run_by_id(held)
@@ -308,8 +323,8 @@ def test_a_process_lives_by_its_number_and_its_start(tmp_path: Path, changes: di
 
 
 def test_a_run_that_tells_no_start_lives_while_its_number_does(tmp_path: Path) -> None:
-    tags = {name: text for name, text in own_tags().items() if name != START_TAG}
-    assert len(tags) == 2
+    tags = {name: text for name, text in own_tags("this").items() if name != START_TAG}
+    assert len(tags) == 3
     with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
         held = run_holding_gpu(instance, dg.DagsterRunStatus.STARTED, tags)
         free_dead_slots(instance)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.progress import TaskID
 
 from stalign_assets.cli.console import StepConsole
 from stalign_assets.cli.plain_progress import EVERY_SECONDS, PlainProgress
@@ -182,3 +183,20 @@ def test_on_a_terminal_a_step_that_counts_nothing_shows_no_count_of_the_one_befo
     console.step_started("uncounted", "")
     (task,) = console._progress.tasks
     assert (task.description, task.total, task.completed) == ("uncounted", None, 0)
+
+
+def test_progress_that_is_told_while_the_next_step_takes_the_line_is_shown_and_ends_no_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    console = StepConsole()
+    remove = console._progress.remove_task
+
+    def remove_and_tell(task: TaskID) -> None:
+        remove(task)
+        console.step_progress("epochs", 1, 30)
+
+    monkeypatch.setattr(console._progress, "remove_task", remove_and_tell)
+    console.step_started("aestetik_model", "")
+    (task,) = console._progress.tasks
+    assert (task.description, task.completed, task.total) == ("epochs", 1, 30)

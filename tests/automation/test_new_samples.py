@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+from dagster._core.execution.plan.objects import StepFailureData
+from dagster._core.storage.dagster_run import RunRecord
+from dagster._daemon.monitoring.run_monitoring import check_run_timeout
+from dagster_shared.error import SerializableErrorInfo
 
+from stalign_assets.processes import HOST_TAG, PROCESS_TAG, RUN_TAG, START_TAG, own_tags
 from stalign_assets.settings_file import set_value
 from stalign_assets.unattended.attempts import STATE_TAG, unfinished_runs
 from stalign_assets.unattended.new_samples import Look, look_at_donors
@@ -211,16 +222,61 @@ def test_a_killed_run_is_tried_again_at_once_and_once_more_killed_leaves_the_don
     assert wish.attempt == 3
 
 
+def test_a_run_that_takes_too_long_twice_leaves_the_donor_out_and_holds_up_nobody(unattended: Unattended) -> None:
+    donor = unattended.add_third()
+    for attempt in (1, 2):
+        (request,) = unattended.requests()
+        assert request.run_key.endswith(f":{attempt}")
+        assert f"the cohort waits for {donor}" in str(unattended.night().skip_message)
+        ended_for_its_time(unattended, request)
+    assert "ended with failure; tried again after" in reason(unattended.look())
+    refused = refusal_of(unattended.study.store, "raw_samples", donor)
+    assert refused is not None
+    run_id = unattended.instance.get_runs(limit=1)[0].run_id
+    assert refused.line == (
+        f"donor {donor}: run {run_id} ran longer than 48 hours (automation.max_run_hours) while it made raw_samples"
+    )
+    assert isinstance(unattended.night(), dg.RunRequest), "the cohort goes on without the donor"
+
+
+def ended_for_its_time(unattended: Unattended, request: dg.RunRequest) -> None:
+    """What is left of a run in whose step Dagster's own watch saw that its time was over."""
+    instance, run = unattended.instance, started(unattended, request)
+    interrupted = SerializableErrorInfo("", [], "DagsterExecutionInterruptedError")
+    failure = dg.DagsterEvent(
+        event_type_value=dg.DagsterEventType.STEP_FAILURE.value,
+        job_name=run.job_name,
+        step_key="raw_samples",
+        event_specific_data=StepFailureData(error=interrupted, user_failure_data=None),
+    )
+    instance.report_dagster_event(failure, run.run_id)
+    record = instance.get_run_record_by_id(run.run_id)
+    assert record is not None
+    began = RunRecord(
+        storage_id=record.storage_id,
+        dagster_run=record.dagster_run,
+        create_timestamp=record.create_timestamp,
+        update_timestamp=record.update_timestamp,
+        start_time=time.time() - 49 * 3600,
+    )
+    check_run_timeout(instance, began, logging.getLogger(), 0.0)
+
+
 def killed(unattended: Unattended, request: dg.RunRequest) -> None:
     """What is left of a run whose process was killed, once its code server has seen that."""
+    run = started(unattended, request)
+    unattended.instance.report_run_failed(run, "Run execution process unexpectedly exited with exit code -9.")
+
+
+def started(unattended: Unattended, request: dg.RunRequest) -> dg.DagsterRun:
+    """A run for a request that has begun."""
     job = unattended.definitions().resolve_implicit_global_asset_job_def()
-    run = unattended.instance.create_run_for_job(
+    return unattended.instance.create_run_for_job(
         job.get_subset(asset_selection=set(request.asset_selection)),
         status=dg.DagsterRunStatus.STARTED,
         tags={**request.tags, "dagster/partition": str(request.partition_key)},
         asset_selection=frozenset(request.asset_selection),
     )
-    unattended.instance.report_run_failed(run, "Run execution process unexpectedly exited with exit code -9.")
 
 
 # What cannot stand at a tick
@@ -276,6 +332,44 @@ def test_a_tick_lets_a_changed_limit_of_the_gpu_hold_and_frees_what_dead_runs_ho
     unattended.instance.report_run_failed(held, "Run execution process unexpectedly exited with exit code -9.")
     unattended.look()
     assert storage.get_concurrency_info("gpu").active_run_ids == set()
+
+
+def test_a_run_that_died_with_its_processes_is_ended_at_the_next_tick_and_its_work_asked_for_again(
+    unattended: Unattended,
+) -> None:
+    set_value(unattended.folder / "study.toml", "execution", "processes", 1)
+    donor = unattended.add_third()
+    (request,) = unattended.requests()
+    tags = json.dumps({**request.tags, "dagster/partition": donor})
+    command = [sys.executable, "-m", "tests.automation.killed_run", unattended.folder, ",".join(sorted(OWN)), tags]
+    died = subprocess.run([*command, "morphology_embeddings__texture"], check=False)
+    assert died.returncode == -signal.SIGKILL
+    instance = unattended.instance
+    (dead,) = instance.get_runs(limit=1)
+    assert dead.status is dg.DagsterRunStatus.STARTED
+    assert instance.event_log_storage.get_concurrency_info("gpu").active_run_ids == {dead.run_id}
+
+    @dg.job
+    def something() -> None: ...
+
+    def left(status: dg.DagsterRunStatus, run_id: str, **tags: str) -> dg.DagsterRun:
+        return instance.create_run_for_job(something, run_id=run_id, status=status, tags=tags)
+
+    started = dg.DagsterRunStatus.STARTED
+    process = {name: dead.tags[name] for name in (HOST_TAG, PROCESS_TAG, START_TAG, RUN_TAG)}
+    of_this_process = left(started, "1" * 32, **own_tags("1" * 32))
+    elsewhere = left(started, "2" * 32, **{**process, RUN_TAG: "2" * 32, HOST_TAG: "elsewhere"})
+    # A run that is carried out once more begins with the tags of the earlier one.
+    once_more = left(dg.DagsterRunStatus.STARTING, "3" * 32, **process)
+    lives = {run.run_id: run.status for run in (of_this_process, elsewhere, once_more)}
+
+    (again,) = unattended.look().run_requests
+    ended = instance.get_run_by_id(dead.run_id)
+    assert ended is not None and ended.status is dg.DagsterRunStatus.FAILURE
+    assert not instance.event_log_storage.get_concurrency_info("gpu").active_run_ids
+    assert (again.partition_key, again.tags[STATE_TAG]) == (donor, request.tags[STATE_TAG])
+    found = {run_id: instance.get_run_by_id(run_id) for run_id in lives}
+    assert {run_id: run and run.status for run_id, run in found.items()} == lives
 
 
 def test_the_sensors_run_without_being_switched_on_unless_the_settings_say_no(unattended: Unattended) -> None:

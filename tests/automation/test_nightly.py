@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from stalign_assets.audit.ancestry import ancestry_of
 from stalign_assets.audit.left_out import left_out_now
+from stalign_assets.doctor.examination import examine
 from stalign_assets.driver import Request, bring_up_to_date
 from stalign_assets.materialise import Materialisation, Step, materialise
 from stalign_assets.platform import assets
@@ -95,6 +98,49 @@ def test_a_failed_attempt_is_tried_again_the_next_night(
     assert (attempt_of(first), attempt_of(second)) == (1, 2)
     assert unattended.carry_out(second)
     assert skipped(unattended.night()) == "the cohort of 2 donors is up to date"
+
+
+def test_damage_that_doctor_moved_aside_is_made_again_and_the_cohort_waits_no_longer(unattended: Unattended) -> None:
+    unattended.look()
+    assert "nothing has changed" in str(unattended.look().skip_reason)
+    path = stored_file(unattended, "gene_statistics", "P01")
+    path.write_bytes(path.read_bytes()[:100])
+    repaired = list(examine(unattended.study, repair=True))
+    assert {told.kind for told in repaired} == {"artifact", "pointer"}
+    told = skipped(unattended.night())
+    assert told.startswith("the cohort waits for P01, whose gene_statistics is missing")
+    assert unattended.settle() == ["P01"]
+    assert skipped(unattended.night()) == "the cohort of 2 donors is up to date"
+    # What is lost again is made again at once: that the run for it succeeded is known.
+    shutil.rmtree(stored_file(unattended, "gene_statistics", "P01").parent)
+    assert unattended.settle() == ["P01"]
+    path = stored_file(unattended, "gene_statistics", "P01").with_name("manifest.json")
+    path.write_bytes(path.read_bytes()[:100])
+    assert unattended.settle() == ["P01"]
+
+
+def test_other_bytes_in_a_donors_artifact_fail_one_night_and_are_made_again_for_the_next(
+    unattended: Unattended,
+) -> None:
+    path = stored_file(unattended, "gene_statistics", "P01")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    set_value(unattended.folder / "study.toml", "expression", "n_top_genes", 120)
+    assert unattended.settle() == []
+    first = asked(unattended.night())
+    assert not unattended.carry_out(first)
+    (aside,) = unattended.study.store.set_aside()
+    assert "gene_statistics/P01" in str(aside)
+    assert unattended.settle() == ["P01"]
+    assert stored_file(unattended, "gene_statistics", "P01").read_bytes() == whole
+    second = asked(unattended.night())
+    assert second.tags[STATE_TAG] == first.tags[STATE_TAG]
+
+
+def stored_file(unattended: Unattended, asset: str, donor: str) -> Path:
+    """A file of the artifact in force."""
+    artifact = unattended.current(asset, donor)
+    return artifact.file(next(iter(artifact.manifest.files)))
 
 
 def failing_at(asset: str) -> Callable[[Step], Materialisation]:

@@ -47,11 +47,12 @@ def new_samples_sensor(settings: AutomationSettings, loaded: Mapping[str, Recipe
     def new_samples(context: dg.SensorEvaluationContext, study: StudyResource) -> dg.SensorResult:
         try:
             opened = study_at_tick(study, context.instance, loaded)
-            mark = quiet_mark(opened, context.instance)
+            now = datetime.now(UTC)
+            mark = quiet_mark(opened, context.instance, now)
             seen, quiet = _remembered(context.cursor)
             if mark == quiet:
                 return dg.SensorResult(skip_reason="nothing has changed since every donor was found up to date")
-            look = look_at_donors(opened, context.instance, unfinished_runs(context.instance), seen, datetime.now(UTC))
+            look = look_at_donors(opened, context.instance, unfinished_runs(context.instance), seen, now)
         except StalignError as error:
             return dg.SensorResult(skip_reason=error.line, cursor=context.cursor)
         known = set(context.instance.get_dynamic_partitions("donors"))

@@ -9,11 +9,10 @@ import dagster as dg
 from stalign_assets.platform.resources import StudyResource
 from stalign_assets.pools import free_dead_slots, set_gpu_limit
 from stalign_assets.recipes.graph import recipes_of
-from stalign_assets.unattended.attempts import Wish
+from stalign_assets.unattended.attempts import MAX_RUNTIME_TAG, Wish
 from stalign_assets.unattended.watched import WatchedStudy, watched
 from stalign_core.errors import StudyError
 
-_MAX_RUNTIME_TAG = "dagster/max_runtime"
 _SECONDS_OF_AN_HOUR = 3600
 
 
@@ -54,5 +53,5 @@ def request_of(wish: Wish, study: WatchedStudy) -> dg.RunRequest:
         run_key=wish.run_key,
         partition_key=wish.partition,
         asset_selection=[dg.AssetKey(asset.split("/")) for asset in wish.assets],
-        tags={**wish.tags, _MAX_RUNTIME_TAG: str(max_seconds)},
+        tags={**wish.tags, MAX_RUNTIME_TAG: str(max_seconds)},
     )

@@ -8,6 +8,7 @@ from typing import Any, Final
 import dagster as dg
 
 from stalign_assets.platform.executors.local import local_executor
+from stalign_assets.platform.executors.naming import naming_process
 from stalign_core.errors import SettingsError
 from stalign_core.settings import ExecutionSettings
 
@@ -19,13 +20,17 @@ _PACKAGES: Final = {
 
 
 def executor_of(execution: ExecutionSettings) -> dg.ExecutorDefinition:
-    """The executor of all runs of a study.
+    """The executor of all runs of a study, which names in a run's tags the process that carries it out.
 
     Raises
     ------
     SettingsError
         If the engine's packages are not installed.
     """
+    return naming_process(_of_engine(execution))
+
+
+def _of_engine(execution: ExecutionSettings) -> dg.ExecutorDefinition:
     check_installed(execution.engine)
     if execution.engine == "dask":
         from stalign_assets.platform.executors.dask import dask_executor_of

@@ -8,8 +8,7 @@ import time
 
 import dagster as dg
 
-from stalign_assets.doctor.examination import examine
-from stalign_assets.runs import open_instance
+from stalign_assets.runs import open_instance, prepare_instance
 from tests.reliability.place import DONOR, Place, carry_out, make
 
 
@@ -36,8 +35,8 @@ def servers_killed(place: Place) -> None:
             time.sleep(1)
             run = instance.get_run_by_id(run_id)
             assert run is not None and run.status is dg.DagsterRunStatus.STARTED
-            told = list(examine(place.study, repair=True))
-            assert ("run", run_id) in {(each.kind, each.where) for each in told}
+            # As every look, and every start of a command or server, begins.
+            prepare_instance(instance, place.study)
             run = instance.get_run_by_id(run_id)
             assert run is not None and run.status is dg.DagsterRunStatus.FAILURE
             assert not instance.event_log_storage.get_concurrency_info("gpu").active_run_ids
