@@ -160,7 +160,8 @@ class _Driver:
                 return False
             if self._has_work(assets, donor or UNPARTITIONED, f"donor {donor}" if donor else "cohort, before K"):
                 outcome = self._start(assets, donor)
-                if not outcome.success and (donor is None or self._verdict(donor) is None):
+                is_left_out = donor is not None and (self._verdict(donor) is not None or self._is_refused(donor))
+                if not outcome.success and not is_left_out:
                     self._keep_faults(outcome)
         if not self.report.success:
             return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from stalign_assets.choosing import choose_from_store
@@ -29,6 +30,20 @@ def test_the_chosen_k_is_kept_and_used(study: Path, monkeypatch: pytest.MonkeyPa
     again = run(study, scopes="cohort", variants="harmony", n_domains="auto")
     assert again.success and again.n_computed == 0
     assert settings_of_study(study).domains.n_domains == chosen
+
+
+def test_it_is_chosen_without_a_donor_whose_files_are_gone(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stability, "CANDIDATES", (4, 5))
+    cohort = open_study(study).cohort
+    lost = cohort.donors[-1]
+    sheet = pd.read_csv(study / "samples.csv", dtype=str, keep_default_na=False)
+    sheet.loc[sheet["donor"] == lost, "path"] += "_moved_away"
+    sheet.to_csv(study / "samples.csv", index=False)
+    report = run(study, scopes="cohort", variants="harmony", n_domains="auto")
+    assert [lost in line for line in report.bad_input] == [True]
+    assert settings_of_study(study).domains.n_domains in (4, 5)
+    made = open_study(study).store.current("cohort/harmony/domains", "_all")
+    assert made.manifest.donors == tuple(donor for donor in cohort.donors if donor != lost)
 
 
 def test_it_is_chosen_for_the_cohort_alone(study: Path) -> None:
