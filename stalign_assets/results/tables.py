@@ -17,6 +17,7 @@ import pandas as pd
 from stalign_assets.recipes.samples import RAW
 from stalign_assets.results.benchmark_tables import BENCHMARK_SCHEMA, benchmark_rows
 from stalign_assets.results.downstream_tables import DOWNSTREAM_SCHEMA, downstream_rows, is_downstream
+from stalign_assets.results.of_domains import made_of_domains
 from stalign_assets.study import Study
 from stalign_core.errors import ArtifactError, MissingArtifactError, StudyError
 from stalign_core.store import Artifact
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 BENCHMARK_RESULTS: Final = "benchmark/results"
 
-TABLES_VERSION: Final = 6
+TABLES_VERSION: Final = 7
 METRIC_COLUMNS: Final = (
     "run_id",
     "input_key",
@@ -217,7 +218,7 @@ def _write(
                 _append(connection, "metrics", _metric_rows(study, artifact))
             elif recipes[asset].path[-1] == "domains":
                 _append(connection, "domains", _domain_rows(artifact))
-            elif is_downstream(recipes[asset]):
+            elif is_downstream(recipes[asset]) and _is_of_domains(study, recipes, artifact, in_force):
                 for table, rows in downstream_rows(artifact):
                     _append(connection, table, rows)
         _append(connection, "lineage", pd.DataFrame(_lineage_rows(everything, current)))
@@ -230,6 +231,16 @@ def _accepted_partitions(in_force: list[Artifact]) -> set[str]:
     """The cohort, and the donors whose samples pass their checks: what was found of the others holds no longer."""
     raw = [artifact.manifest for artifact in in_force if artifact.manifest.asset == RAW]
     return {UNPARTITIONED, *(manifest.partition for manifest in raw if not manifest.summary["problems"])}
+
+
+def _is_of_domains(study: Study, recipes: Mapping[str, Recipe], artifact: Artifact, in_force: list[Artifact]) -> bool:
+    """Whether it tells of the domains that the tables hold, and not of an earlier integration's."""
+    domains = f"cohort/{recipes[artifact.manifest.asset].variant}/domains"
+    return any(
+        made_of_domains(study, recipes, artifact.manifest.asset, each) is not None
+        for each in in_force
+        if each.manifest.asset == domains
+    )
 
 
 def _append(connection: duckdb.DuckDBPyConnection, table: str, rows: pd.DataFrame) -> None:
