@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 @click.command("audit")
 @click.argument("study", type=click.Path(path_type=Path))
 @click.option("--asset", help="Asset to ask about, such as cohort/harmony/domains.")
-@click.option("--donor", help="Donor, for an asset that has one artifact per donor.")
+@click.option(
+    "--donor",
+    "--partition",
+    "donor",
+    help="Donor, or fold of the benchmark, for an asset that has one artifact per donor or fold.",
+)
 @click.option(
     "--artifact", "key", help="Any retained artifact instead of the one in force: its input key, or how it begins."
 )

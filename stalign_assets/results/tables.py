@@ -19,6 +19,7 @@ from stalign_assets.results.benchmark_tables import BENCHMARK_SCHEMA, benchmark_
 from stalign_assets.results.downstream_tables import DOWNSTREAM_SCHEMA, downstream_rows, is_downstream
 from stalign_assets.results.of_domains import made_of_domains
 from stalign_assets.study import Study
+from stalign_assets.wanted import partitions_in_force
 from stalign_core.errors import ArtifactError, MissingArtifactError, StudyError
 from stalign_core.store import Artifact
 from stalign_core.store.hashing import canonical_json, digest
@@ -159,7 +160,7 @@ def query(path: Path, sql: str, **values: str) -> pd.DataFrame:
 def _artifacts_in_force(study: Study, recipes: Mapping[str, Recipe], left_out: list[ArtifactError]) -> list[Artifact]:
     found = []
     for asset, recipe in recipes.items():
-        for partition in study.cohort.donors if recipe.partitioning == "donor" else (UNPARTITIONED,):
+        for partition in partitions_in_force(study, recipe):
             try:
                 artifact = study.store.current(asset, partition)
             except MissingArtifactError as error:
