@@ -195,21 +195,30 @@ def _idle_run_settings(
 
 
 def _idle_cache(study: Study, kept: dict[Place, Artifact], since: float) -> Iterator[Path]:
-    """Unfinished work that nobody went on with, and fetched files: of what is not kept, and more than there may be."""
+    """Unfinished work that nobody went on with, and fetched files: of what is not kept, and more than there may be.
+
+    Locks stay, whatever their age: one that is removed while it is held can be taken by another.
+    """
     cache = study.store.cache
     unfinished = cache / UNFINISHED_FOLDER
-    yield from (path for path in _entries(unfinished) if last_change(path) <= since)
+    yield from (path for path in _entries(unfinished) if not _is_lock(path) and last_change(path) <= since)
     fetched = set() if study.store.is_local else {cache.joinpath(*place) for place in kept}
     leading_there = {parent for path in fetched for parent in path.parents}
     pending = [path for path in _entries(cache) if path not in (unfinished, cache / STAGING, cache / READERS)]
     while pending:
         path = pending.pop(0)
+        if _is_lock(path):
+            continue
         if path in leading_there:
             pending += _entries(path)
         elif path not in fetched:
             yield path
     if fetched:
         yield from (path for path in study.store.fetched.surplus() if fetched.intersection(path.parents))
+
+
+def _is_lock(path: Path) -> bool:
+    return path.suffix == ".lock" and path.is_file()
 
 
 def _megabytes(n_bytes: int) -> str:
