@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from stalign_assets.wanted import partitions_in_force
 from stalign_core.errors import ArtifactError, MissingArtifactError, StudyError
 from stalign_core.naming import NAME_RULE, is_safe_name
+from stalign_core.progress import Progress, silent
 from stalign_core.store import Artifact, InputRecord
 from stalign_core.store.manifest import MANIFEST
 from stalign_core.store.store import UNPARTITIONED
@@ -49,12 +50,13 @@ class Ancestry:
     faults: tuple[str, ...]
 
 
-def ancestry_of(store: Store, root: Artifact) -> Ancestry:
-    """Follow the inputs of `root` to raw files."""
+def ancestry_of(store: Store, root: Artifact, progress: Progress = silent) -> Ancestry:
+    """Follow the inputs of `root` to raw files; how many artifacts there are shows as they are followed."""
     found: dict[Place, Artifact] = {place_of(root): root}
     faults: dict[str, None] = {}
     pending = [root]
     while pending:
+        progress("reading manifests", len(found) - len(pending), len(found))
         artifact = pending.pop(0)
         for record in artifact.manifest.inputs:
             place = (record.asset, record.partition, record.input_key)

@@ -11,6 +11,7 @@ from stalign_assets.differences import differences
 from stalign_assets.planning import PlannedStep, plan_by_keys, with_upstream
 from stalign_assets.wanted import partitions_in_force, wanted
 from stalign_core.errors import StalignError
+from stalign_core.progress import Progress, silent
 from stalign_core.store.store import UNPARTITIONED
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from stalign_core.store import Artifact
 
 
-def stale_steps(study: Study, recipes: Mapping[str, Recipe], asset: str, partition: str) -> list[PlannedStep]:
+def stale_steps(
+    study: Study, recipes: Mapping[str, Recipe], asset: str, partition: str, progress: Progress = silent
+) -> list[PlannedStep]:
     """Steps with work among `asset` and what it is made from, told by input keys alone, in the order of computation.
 
     A step of the cohort, or of a fold of the benchmark, waits for what has work of any donor that takes part, and a
@@ -29,7 +32,10 @@ def stale_steps(study: Study, recipes: Mapping[str, Recipe], asset: str, partiti
     of_donors = [name for name in recipes if name in needed and recipes[name].partitioning == "donor"]
     joint = [name for name in recipes if name in needed and recipes[name].partitioning != "donor"]
     donors = (partition,) if recipes[asset].partitioning == "donor" else study.cohort.donors
-    stale = [step for donor in donors for step in plan_by_keys(study, recipes, of_donors, donor) if step.has_work]
+    stale: list[PlannedStep] = []
+    for done, donor in enumerate(donors):
+        progress(f"looking for what has changed of {donor}", done, len(donors))
+        stale += [step for step in plan_by_keys(study, recipes, of_donors, donor) if step.has_work]
     waited_for: dict[str, PlannedStep] = {}
     for step in stale:
         if step.state != "refused":
