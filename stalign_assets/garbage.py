@@ -91,7 +91,7 @@ def collect_garbage(
     now
         Ages count from then; the present by default.
     progress
-        Told before each removal.
+        Told of each artifact that is looked at, and before each removal.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def collect_garbage(
     before = (now or datetime.now(UTC)) - timedelta(days=keep_days)
     collected = Collected(dry_run)
     with store_alone(study), naming_full_disk(f"store {study.store.base}", "nothing could be removed"):
-        found = list(_find(study, instance, before, collected.unreadable))
+        found = list(_find(study, instance, before, collected.unreadable, progress))
         _count(found, collected)
         for done, garbage in () if dry_run else enumerate(found):
             progress(f"removing {garbage.kind}", done, len(found))
@@ -111,9 +111,9 @@ def collect_garbage(
     return collected
 
 
-def roots(study: Study) -> set[Place]:
+def roots(study: Study, progress: Progress = silent) -> set[Place]:
     """Artifacts that are kept with all that they were made from: those in force, and those of releases."""
-    return {_place(artifact) for artifact in study.store.in_force()} | set(_pinned(study))
+    return {_place(artifact) for artifact in study.store.in_force(progress)} | set(_pinned(study))
 
 
 def _pinned(study: Study) -> dict[Place, str]:
@@ -125,12 +125,14 @@ def _pinned(study: Study) -> dict[Place, str]:
     }
 
 
-def _find(study: Study, instance: dg.DagsterInstance, before: datetime, unreadable: list[str]) -> Iterator[Garbage]:
+def _find(
+    study: Study, instance: dg.DagsterInstance, before: datetime, unreadable: list[str], progress: Progress
+) -> Iterator[Garbage]:
     damaged: list[ArtifactError] = []
-    artifacts = {_place(artifact): artifact for artifact in study.store.artifacts(damaged.append)}
+    artifacts = {_place(artifact): artifact for artifact in study.store.artifacts(damaged.append, progress)}
     unreadable += [error.line for error in damaged]
     _check_releases(study, artifacts)
-    needed = _with_ancestors(roots(study), artifacts)
+    needed = _with_ancestors(roots(study, progress), artifacts)
     kept = {
         place: artifact
         for place, artifact in artifacts.items()
@@ -195,21 +197,30 @@ def _idle_run_settings(
 
 
 def _idle_cache(study: Study, kept: dict[Place, Artifact], since: float) -> Iterator[Path]:
-    """Unfinished work that nobody went on with, and fetched files: of what is not kept, and more than there may be."""
+    """Unfinished work that nobody went on with, and fetched files: of what is not kept, and more than there may be.
+
+    Locks stay, whatever their age: one that is removed while it is held can be taken by another.
+    """
     cache = study.store.cache
     unfinished = cache / UNFINISHED_FOLDER
-    yield from (path for path in _entries(unfinished) if last_change(path) <= since)
+    yield from (path for path in _entries(unfinished) if not _is_lock(path) and last_change(path) <= since)
     fetched = set() if study.store.is_local else {cache.joinpath(*place) for place in kept}
     leading_there = {parent for path in fetched for parent in path.parents}
     pending = [path for path in _entries(cache) if path not in (unfinished, cache / STAGING, cache / READERS)]
     while pending:
         path = pending.pop(0)
+        if _is_lock(path):
+            continue
         if path in leading_there:
             pending += _entries(path)
         elif path not in fetched:
             yield path
     if fetched:
         yield from (path for path in study.store.fetched.surplus() if fetched.intersection(path.parents))
+
+
+def _is_lock(path: Path) -> bool:
+    return path.suffix == ".lock" and path.is_file()
 
 
 def _megabytes(n_bytes: int) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from stalign_assets.recipes.recipe import SPLITS, Input, KeyContext, Recipe
 from stalign_assets.recipes.samples import RAW
 from stalign_assets.study import Study
-from stalign_core.errors import ArtifactError, StudyError
+from stalign_core.errors import ArtifactError, MissingArtifactError, StudyError
 from stalign_core.store import Artifact, InputRecord, SourceRecord
 from stalign_core.store.hashing import canonical_json, digest
 from stalign_core.store.refusals import refusal_of
@@ -252,6 +252,22 @@ def folds_of(study: Study) -> tuple[str, ...]:
     if splits is None:
         raise MissingInputError("benchmark", f"needs {SPLITS}, which was never materialised", remedy="materialise it")
     return tuple(splits.manifest.summary["folds"])
+
+
+def partitions_in_force(study: Study, recipe: Recipe) -> tuple[str, ...]:
+    """Partitions that an asset has now: the donors of the sheet, the folds that were dealt, or the one of the cohort.
+
+    Raises
+    ------
+    ArtifactError
+        If the pointer or manifest of the folds is damaged.
+    """
+    if recipe.partitioning == "fold":
+        try:
+            return folds_of(study)
+        except (MissingInputError, MissingArtifactError):
+            return ()
+    return study.cohort.donors if recipe.partitioning == "donor" else (UNPARTITIONED,)
 
 
 def _check_agreement(

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from stalign_assets.wanted import partitions_in_force
 from stalign_core.errors import ArtifactError, MissingArtifactError, StudyError
 from stalign_core.naming import NAME_RULE, is_safe_name
+from stalign_core.progress import Progress, silent
 from stalign_core.store import Artifact, InputRecord
 from stalign_core.store.manifest import MANIFEST
 from stalign_core.store.store import UNPARTITIONED
@@ -48,12 +50,13 @@ class Ancestry:
     faults: tuple[str, ...]
 
 
-def ancestry_of(store: Store, root: Artifact) -> Ancestry:
-    """Follow the inputs of `root` to raw files."""
+def ancestry_of(store: Store, root: Artifact, progress: Progress = silent) -> Ancestry:
+    """Follow the inputs of `root` to raw files; how many artifacts there are shows as they are followed."""
     found: dict[Place, Artifact] = {place_of(root): root}
     faults: dict[str, None] = {}
     pending = [root]
     while pending:
+        progress("reading manifests", len(found) - len(pending), len(found))
         artifact = pending.pop(0)
         for record in artifact.manifest.inputs:
             place = (record.asset, record.partition, record.input_key)
@@ -94,9 +97,11 @@ def artifact_asked_for(
     current = study.store.current(asset, partition)
     if current is not None:
         return current
+    known = _partitions(study, recipes, asset)
     raise StudyError(
         f"asset {asset}" + ("" if partition == UNPARTITIONED else f" of {partition}"),
         "was never materialised" if asset in recipes else "is no asset of this study",
+        expected="one of " + ", ".join(known) if known and partition not in known else "",
         remedy="see 'stalign status STUDY'",
     )
 
@@ -158,14 +163,23 @@ def _by_key(store: Store, key: str, asset: str | None, donor: str | None) -> Art
 
 
 def _partition_of(study: Study, recipes: Mapping[str, Recipe], asset: str, donor: str | None) -> str:
-    by_donor = asset in recipes and recipes[asset].partitioning == "donor"
-    if by_donor and donor is None:
-        raise StudyError(
-            f"asset {asset}", "has one artifact per donor", remedy=f"add --donor, such as {study.cohort.donors[0]}"
-        )
-    if donor is not None and asset in recipes and not by_donor:
+    if asset not in recipes:
+        return donor or UNPARTITIONED
+    partitioning = recipes[asset].partitioning
+    if donor is not None and partitioning == "none":
         raise StudyError(f"asset {asset}", "is of the whole cohort", remedy="leave out --donor")
+    if donor is None and partitioning != "none":
+        known = _partitions(study, recipes, asset)
+        raise StudyError(
+            f"asset {asset}",
+            f"has one artifact per {partitioning}",
+            remedy=f"add --donor, such as {' or '.join(known[:4])}" if known else "see 'stalign status STUDY'",
+        )
     return donor or UNPARTITIONED
+
+
+def _partitions(study: Study, recipes: Mapping[str, Recipe], asset: str) -> tuple[str, ...]:
+    return partitions_in_force(study, recipes[asset]) if asset in recipes else ()
 
 
 def _find(store: Store, record: InputRecord, faults: dict[str, None]) -> Artifact | None:

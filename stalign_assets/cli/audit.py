@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 @click.command("audit")
 @click.argument("study", type=click.Path(path_type=Path))
 @click.option("--asset", help="Asset to ask about, such as cohort/harmony/domains.")
-@click.option("--donor", help="Donor, for an asset that has one artifact per donor.")
+@click.option(
+    "--donor",
+    "--partition",
+    "donor",
+    help="Donor, or fold of the benchmark, for an asset that has one artifact per donor or fold.",
+)
 @click.option(
     "--artifact", "key", help="Any retained artifact instead of the one in force: its input key, or how it begins."
 )
@@ -64,11 +69,12 @@ def command(
         console.working("reading manifests")
         if of_whole_store and verifying:
             faults: list[str] = []
-            artifacts = list(opened.store.artifacts(lambda error: faults.append(error.line)))
+            artifacts = list(opened.store.artifacts(lambda error: faults.append(error.line), console.step_progress))
             faults += [error.line for error in (*opened.store.broken_pointers(), *broken_releases(opened.store))]
             lines: list[str] = []
         else:
-            ancestry = ancestry_of(opened.store, artifact_asked_for(opened, recipes, asset=asset, donor=donor, key=key))
+            root = artifact_asked_for(opened, recipes, asset=asset, donor=donor, key=key)
+            ancestry = ancestry_of(opened.store, root, console.step_progress)
             artifacts, faults = list(ancestry.artifacts), list(ancestry.faults)
             # What was found is told before hours of hashing, and again in whole for a program.
             now = left_out_now(opened, recipes, ancestry)
@@ -77,7 +83,11 @@ def command(
     if staling:
         with StepConsole(quiet=quiet) as console:
             console.working("looking for what has changed")
-            steps = stale_steps(opened, recipes, told["asset"], told["partition"]) if told["asset"] in recipes else []
+            steps = (
+                stale_steps(opened, recipes, told["asset"], told["partition"], console.step_progress)
+                if told["asset"] in recipes
+                else []
+            )
         told["stale"] = [vars(step) for step in steps]
         if not told["in_force"]:
             told["changed_since"] = changes_since(opened, recipes, ancestry.root)

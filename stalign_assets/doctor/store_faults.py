@@ -16,6 +16,7 @@ from stalign_assets.exporting import EXPORTS_FOLDER
 from stalign_assets.study import Study
 from stalign_core.errors import ArtifactError, MissingArtifactError, NewerArtifactError, StudyError
 from stalign_core.store import releases
+from stalign_core.store.backend import SET_ASIDE
 from stalign_core.store.hashing import KEY_LENGTH
 from stalign_core.store.staging import STAGING
 
@@ -37,23 +38,25 @@ def broken_artifacts(study: Study) -> Iterator[Finding]:
 
     Bytes that changed without changing a size are found by whoever reads them, or by rehashing everything.
     """
+    from upath import UPath
+
     errors: list[ArtifactError] = []
     artifacts = list(study.store.artifacts(errors.append))
     for error in errors:
         if not isinstance(error, NewerArtifactError):
-            folder = Path(error.where).parent
+            folder = UPath(error.where).parent
             yield Finding("artifact", str(folder), error.problem, _ASIDE, partial(study.store.discard, folder))
     for artifact in artifacts if study.store.is_local else ():
         problem = _missing_bytes(artifact)
         if problem:
-            folder = Path(artifact.folder.path)
-            yield Finding("artifact", str(folder), problem, _ASIDE, partial(study.store.discard, folder))
+            where = str(artifact.folder)
+            yield Finding("artifact", where, problem, _ASIDE, partial(study.store.discard, artifact.folder))
 
 
 def broken_pointers(study: Study) -> Iterator[Finding]:
     """Pointers that cannot be read, or point at what is not there; they are set to what they most likely meant."""
-    for path in sorted(study.store.base.rglob(_POINTER), key=str):
-        asset, partition = path.parent.path[len(study.store.base.path) :].strip("/").rsplit("/", 1)
+    for place in study.store.backend.named(_POINTER):
+        asset, partition, _ = place.rsplit("/", 2)
         try:
             study.store.current(asset, partition)
             continue
@@ -63,14 +66,14 @@ def broken_pointers(study: Study) -> Iterator[Finding]:
             problem = error.problem
         except ArtifactError as error:
             problem = error.problem
-        meant = _meant(study, asset, partition, path.read_bytes())
+        where, payload = str(study.store.base / place), study.store.read_note(place) or b""
+        meant = _meant(study, asset, partition, payload)
         if meant is None:
-            if study.store.is_local:
-                mend = partial(_set_aside, Path(path.path))
-                yield Finding("pointer", str(path), problem, "moved aside; the next run sets it anew", mend)
+            mend = partial(_set_aside, study, place, payload)
+            yield Finding("pointer", where, problem, "moved aside; the next run sets it anew", mend)
             continue
         cure = f"set to {meant.manifest.input_key}, made {meant.manifest.created}"
-        yield Finding("pointer", str(path), problem, cure, partial(study.store.point, meant))
+        yield Finding("pointer", where, problem, cure, partial(study.store.point, meant))
 
 
 def broken_releases(study: Study) -> Iterator[Finding]:
@@ -156,5 +159,7 @@ def _leave(where: str) -> None:
     )
 
 
-def _set_aside(path: Path) -> None:
-    path.rename(path.with_name(f"{path.name}.damaged-{uuid.uuid4().hex[:8]}"))
+def _set_aside(study: Study, place: str, payload: bytes) -> None:
+    """Keep the bytes of a pointer beside it, then remove it."""
+    study.store.write_note(f"{place}{SET_ASIDE}{uuid.uuid4().hex[:8]}", payload)
+    study.store.remove_note(place)

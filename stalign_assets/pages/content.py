@@ -11,13 +11,15 @@ import pandas as pd
 
 from stalign_assets.exporting import CohortSource
 from stalign_assets.pages.umaps import ProjectedSpots, project_spots
+from stalign_assets.recipes.downstream import MARKERS
 from stalign_assets.recipes.graph import recipes_of
+from stalign_assets.results.downstream_tables import table_file
+from stalign_assets.results.of_domains import made_of_domains
 from stalign_assets.wanted import reason_left_out
 from stalign_core import keys
 from stalign_core.errors import SettingsError, StalignError
 from stalign_core.files import replace_file
 from stalign_core.reports import picture
-from stalign_core.store.store import UNPARTITIONED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from stalign_core.cohort import Sample
     from stalign_core.plots.tissue_map import TissuePanel
     from stalign_core.settings import Settings
+    from stalign_core.store import Artifact
 
 FIGURES_FOLDER: Final = "figures"
 FIGURES: Final = ("domain_maps", "composition", "umaps", "markers", "pathway_activity")
@@ -74,6 +77,7 @@ class ReportContent:
         self.table = self.source.table.assign(domain=self.source.table[keys.DOMAIN].astype(str))
         self.colors = domain_colors(self.table["domain"].unique())
         self.conditions = {sample.sample: sample.condition for sample in study.cohort.samples}
+        self._recipes = recipes_of(study.settings)
         self.absent = dict(self._absent())
         self._of_sample = dict(tuple(self.table.groupby("sample", sort=False)))
         self.drawn: set[Path] = set()
@@ -100,6 +104,10 @@ class ReportContent:
         table, rows_of_donor = self._programs
         return table.iloc[rows_of_donor.get(donor, [])]
 
+    def told_of_domains(self, kind: str) -> Artifact | None:
+        """What tells of these domains, such as ``"domain_markers"``; None where it is of an earlier integration's."""
+        return made_of_domains(self.study, self._recipes, f"cohort/{self.variant}/{kind}", self.source.domains)
+
     def panel(self, donor: str, sample: str) -> TissuePanel:
         """What the map of a sample shows; read once, with a picture no larger than a figure needs."""
         if sample not in self._panels:
@@ -114,7 +122,7 @@ class ReportContent:
     @cached_property
     def _programs(self) -> tuple[pd.DataFrame, Mapping[str, list[int]]]:
         """The table of programs, a row per gene that marks a domain, and which of the rows tell of each donor."""
-        found = self.study.store.current(f"cohort/{self.variant}/domain_markers", UNPARTITIONED)
+        found = self.told_of_domains(MARKERS)
         if found is None:
             return pd.DataFrame(), {}
         table = found.table("programs.parquet")
@@ -134,9 +142,10 @@ class ReportContent:
         """Samples whose image lies where the sheet says."""
         return [each.sample for each in self.study.cohort.samples if _has_image(each)]
 
-    def csv(self, name: str) -> str:
-        """The file beside the page that holds a whole table."""
-        return f"{name}_cohort_{self.variant}.csv"
+    def csv(self, name: str) -> str | None:
+        """The file beside the page that holds a whole table, if it is there."""
+        file = table_file(name, self.variant)
+        return file if (self.study.reports / file).is_file() else None
 
     def figure(self, name: str, figure: Figure, donor: str = "") -> str:
         """Keep a figure as PNG and SVG; the HTML that shows it."""
@@ -152,9 +161,8 @@ class ReportContent:
 
     def _absent(self) -> Iterator[tuple[str, str]]:
         """Donors of the sheet that the cohort lacks now, and why."""
-        recipes = recipes_of(self.study.settings)
         for donor in self.study.cohort.donors:
-            reason = reason_left_out(self.study, recipes, donor)
+            reason = reason_left_out(self.study, self._recipes, donor)
             if reason is not None:
                 yield donor, f"is left out: {reason}"
             elif donor not in self.donors:

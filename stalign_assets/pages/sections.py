@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
+from stalign_assets.recipes.downstream import ABUNDANCE, ACTIVITY, MARKERS
 from stalign_assets.results.headline import headline, sample_metrics
 from stalign_core.reports import Section, html_table, words
-from stalign_core.store.store import UNPARTITIONED
 
 if TYPE_CHECKING:
     from stalign_assets.pages.content import ReportContent
 
 _MARKERS_PER_DOMAIN: Final = 5
 _FEWEST_CONDITIONS: Final = 2
+_FEWEST_DONORS: Final = 2
 _MAPS: Final = 30
 """Sections of one figure: as many as can be told apart on a sheet of paper."""
 _OTHERS: Final = "other donors"
@@ -44,17 +45,17 @@ _NOT_COMPARED: Final = (
     "The conditions of the sheet were not compared: a donor is one observation, so three donors of each, or three that "
     "have both, are needed."
 )
-_MARKERS_TESTED: Final = (
-    "Genes that mark a domain with donors as units (pseudobulk per donor, moderated t test). The whole table is "
-    "{table}."
-)
+_MARKERS_TESTED: Final = "Genes that mark a domain with donors as units (pseudobulk per donor, moderated t test)."
 _MARKERS_UNTESTED: Final = (
     "Genes whose mean expression in a domain exceeds the rest of the tissue's most, without a test: a donor is one "
-    "observation, and fewer than three have enough spots of any domain. The whole table is {table}."
+    "observation, and fewer than three have enough spots of any domain."
 )
 _ACTIVITY_TOLD: Final = (
     "How much a pathway's targets stand out among a domain's fold changes, mean over the donors. A star says that q is "
     "at most {fdr:g}, for which three donors are needed."
+)
+_NOT_OF_THESE: Final = (
+    "Not up to date: nothing of it was made from these domains. 'stalign run STUDY' makes it, or says why it cannot."
 )
 _NO_NETWORK: Final = (
     "Not computed: downstream.network of study.toml names no table of pathways; docs/guide/pathways.md tells how to "
@@ -154,27 +155,32 @@ def markers(content: ReportContent) -> list[Section]:
     """Leading marker genes of each domain, as a dot plot."""
     from stalign_core.plots.marker_dots import leading_markers, marker_dots
 
-    found = content.study.store.current(f"cohort/{content.variant}/domain_markers", UNPARTITIONED)
+    title = "Marker genes"
+    found = content.told_of_domains(MARKERS)
     if found is None:
-        return []
+        return [_not_of_these_domains(title)]
     table = found.table("markers.parquet")
     genes = leading_markers(table, _MARKERS_PER_DOMAIN, content.study.settings.downstream.min_log2_fold_change)
     if not genes:
-        return [Section("Marker genes", words(["No gene stands out in any domain."]))]
+        return [Section(title, words(["No gene stands out in any domain."]))]
     told = _MARKERS_TESTED if table["t"].notna().any() else _MARKERS_UNTESTED
     lead = words(
         [
-            told.format(table=content.csv("markers")),
+            _with_file(told, "The whole table is {}.", content.csv("markers")),
             *_programs_told(found.table("programs.parquet"), content.csv("programs")),
         ]
     )
-    return [Section("Marker genes", lead + content.figure("markers", marker_dots(table, genes)))]
+    return [Section(title, lead + content.figure("markers", marker_dots(table, genes)))]
 
 
 def programs_of_donor(content: ReportContent, donor: str) -> list[Section]:
     """How many genes mark each domain within the donor, and which do in no other."""
+    if len(content.donors) < _FEWEST_DONORS:
+        return []
+    if content.told_of_domains(MARKERS) is None:
+        return [_not_of_these_domains("Marker genes")]
     own = content.programs_of(donor)
-    if own.empty or len(content.donors) < 2:
+    if own.empty:
         return []
     rows = []
     for domain, genes in own.groupby("domain", sort=False):
@@ -188,16 +194,19 @@ def programs_of_donor(content: ReportContent, donor: str) -> list[Section]:
                 "the first of them": ", ".join(alone.iloc[:_MARKERS_PER_DOMAIN]),
             }
         )
-    lead = words([f"Genes that mark a domain when tested within this donor; all are in {content.csv('programs')}."])
+    told = "Genes that mark a domain when tested within this donor."
+    lead = words([_with_file(told, "All are in {}.", content.csv("programs"))])
     return [Section("Marker genes", lead + html_table(pd.DataFrame(rows)))]
 
 
 def abundance(content: ReportContent) -> list[Section]:
     """Domains whose share of a sample was compared between the conditions of the sheet."""
-    found = content.study.store.current(f"cohort/{content.variant}/domain_abundance", UNPARTITIONED)
-    if found is None or len(set(content.conditions.values()) - {""}) < _FEWEST_CONDITIONS:
+    if len(set(content.conditions.values()) - {""}) < _FEWEST_CONDITIONS:
         return []
     title = "Abundance between conditions"
+    found = content.told_of_domains(ABUNDANCE)
+    if found is None:
+        return [_not_of_these_domains(title)]
     if "differences.parquet" not in found.manifest.files:
         return [Section(title, words([_NOT_COMPARED]))]
     return [Section(title, words([_COMPARED]) + html_table(found.table("differences.parquet")))]
@@ -208,14 +217,16 @@ def activity(content: ReportContent) -> Section:
     from stalign_core.plots.activity_map import activity_map
 
     title = "Pathway activity"
-    found = content.study.store.current(f"cohort/{content.variant}/pathway_activity", UNPARTITIONED)
-    if found is None or not content.study.settings.downstream.network:
+    if not content.study.settings.downstream.network:
         return Section(title, words([_NO_NETWORK]))
+    found = content.told_of_domains(ACTIVITY)
+    if found is None:
+        return _not_of_these_domains(title)
     activities = found.table("activities.parquet")
     if activities.empty:
         return Section(title, words(["No domain has enough spots in any donor."]))
     fdr = content.study.settings.downstream.fdr
-    lead = words([_ACTIVITY_TOLD.format(fdr=fdr), f"The numbers are {content.csv('activities')}."])
+    lead = words([_with_file(_ACTIVITY_TOLD.format(fdr=fdr), "The numbers are {}.", content.csv("activities"))])
     return Section(title, lead + content.figure("pathway_activity", activity_map(activities, fdr)))
 
 
@@ -235,16 +246,26 @@ def metrics_of_donor(content: ReportContent, donor: str) -> list[Section]:
     return [] if table.empty else [Section("Metrics", words([_SAMPLE_METRICS_TOLD]) + html_table(table))]
 
 
-def _programs_told(programs: pd.DataFrame, table: str) -> list[str]:
+def _not_of_these_domains(title: str) -> Section:
+    return Section(title, words([_NOT_OF_THESE], "warning"))
+
+
+def _with_file(told: str, sentence: str, file: str | None) -> str:
+    """What is told, and in a sentence of its own the file that holds all of it, if that is there."""
+    return told if file is None else f"{told} {sentence.format(file)}"
+
+
+def _programs_told(programs: pd.DataFrame, table: str | None) -> list[str]:
     """How many markers hold in every donor and how many in one alone, or nothing where one donor alone tells."""
     by_program = programs["program"].value_counts()
     if not set(by_program.index) & {"conserved", "shared", "donor-specific"}:
         return []
     conserved, shared, specific = (by_program.get(name, 0) for name in ("conserved", "shared", "donor-specific"))
-    return [
+    told = (
         f"Tested within each donor, {conserved} markers are conserved, {shared} shared by some donors, and {specific} "
-        f"specific to one; the programs are {table}."
-    ]
+        "specific to one."
+    )
+    return [_with_file(told, "The programs are {}.", table)]
 
 
 def names_of_maps(n_sections: int) -> list[str]:

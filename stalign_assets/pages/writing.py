@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,6 +11,7 @@ from stalign_assets.pages import sections
 from stalign_assets.pages.about import made_from, settings_told
 from stalign_assets.pages.content import FIGURES, ReportContent, figures_folder, reported_variant
 from stalign_assets.planning import Freshness
+from stalign_assets.recipes.downstream import ABUNDANCE, ACTIVITY, MARKERS
 from stalign_assets.results.tables import key_of_tables
 from stalign_assets.study import COHORT_PAGE
 from stalign_core.errors import ArtifactError
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from stalign_assets.recipes.recipe import Recipe
     from stalign_assets.study import Study
 
-REPORT_VERSION: Final = 2
+REPORT_VERSION: Final = 3
 """Raised by one when the pages change."""
 
 
@@ -177,8 +178,18 @@ def _key(content: ReportContent) -> str:
         sorted(content.conditions.items()),
         sorted(content.absent.items()),
         content.images_there,
+        *_told_of_domains(content),
     ]
     return digest(told)
+
+
+def _told_of_domains(content: ReportContent) -> Iterator[tuple[str, str]]:
+    """What the pages tell of the domains besides where they are, and their tables that lie beside the pages."""
+    for kind in (MARKERS, ABUNDANCE, ACTIVITY):
+        found = content.told_of_domains(kind)
+        yield kind, "" if found is None else found.manifest.input_key
+    for table in ("markers", "programs", "activities"):
+        yield table, content.csv(table) or ""
 
 
 def _page_of_cohort(content: ReportContent, key: str) -> str:

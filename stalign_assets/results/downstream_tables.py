@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -79,17 +80,31 @@ def downstream_rows(artifact: Artifact) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def write_downstream_tables(study: Study, recipes: Mapping[str, Recipe]) -> list[Path]:
-    """Write ``reports/<table>_cohort_<variant>.csv`` for every table that is up to date."""
+    """Write ``reports/<table>_cohort_<variant>.csv`` of what is up to date, and remove the others."""
     freshness = Freshness(study, recipes)
     study.reports.mkdir(exist_ok=True)
-    written = []
+    written: list[Path] = []
     for asset, recipe in recipes.items():
         if not is_downstream(recipe) or not freshness.holds(asset, UNPARTITIONED):
             continue
         artifact = study.store.current(asset, UNPARTITIONED)
         assert artifact is not None, "what holds is there"
         for table, rows in downstream_rows(artifact):
-            path = study.reports / f"{table}_cohort_{recipe.variant}.csv"
+            path = study.reports / table_file(table, str(recipe.variant))
             replace_file(path, rows.drop(columns=["variant", "input_key"]).to_csv(index=False))
             written.append(path)
+    for path in set(_files(study)) - set(written):
+        path.unlink(missing_ok=True)
     return written
+
+
+def table_file(table: str, variant: str) -> str:
+    """Name of the CSV file of a table of a variant."""
+    return f"{table}_cohort_{variant}.csv"
+
+
+def _files(study: Study) -> Iterator[Path]:
+    """Where the tables of the study's variants lie, as far as there are any."""
+    for variant in study.settings.variants:
+        for kept in chain.from_iterable(_TABLES_OF.values()):
+            yield study.reports / table_file(kept.table, variant)

@@ -17,7 +17,9 @@ import pandas as pd
 from stalign_assets.recipes.samples import RAW
 from stalign_assets.results.benchmark_tables import BENCHMARK_SCHEMA, benchmark_rows
 from stalign_assets.results.downstream_tables import DOWNSTREAM_SCHEMA, downstream_rows, is_downstream
+from stalign_assets.results.of_domains import made_of_domains
 from stalign_assets.study import Study
+from stalign_assets.wanted import partitions_in_force, reason_left_out
 from stalign_core.errors import ArtifactError, MissingArtifactError, StudyError
 from stalign_core.store import Artifact
 from stalign_core.store.hashing import canonical_json, digest
@@ -99,13 +101,15 @@ def rebuild_tables(study: Study, recipes: Mapping[str, Recipe]) -> TablesBuilt:
     everything = list(study.store.artifacts(left_out.append))
     in_force = _artifacts_in_force(study, recipes, left_out)
     current = {_identity(artifact) for artifact in in_force}
-    key = digest([TABLES_VERSION, sorted(current), sorted(artifact.manifest.input_key for artifact in everything)])
+    reasons = _reasons_left_out(study, recipes, in_force)
+    keys = sorted(artifact.manifest.input_key for artifact in everything)
+    key = digest([TABLES_VERSION, sorted(current), sorted(reasons.items()), keys])
     lines = tuple(error.line for error in left_out)
     if key_of_tables(study.metrics_path) == key:
         return TablesBuilt(key, True, _row_counts(study.metrics_path), lines)
     temporary = study.metrics_path.with_name(f".{study.metrics_path.name}.{uuid.uuid4().hex}")
     try:
-        _write(temporary, study, recipes, everything, in_force, key)
+        _write(temporary, study, recipes, everything, in_force, reasons, key)
         _sync(temporary)
         temporary.replace(study.metrics_path)
     finally:
@@ -158,7 +162,7 @@ def query(path: Path, sql: str, **values: str) -> pd.DataFrame:
 def _artifacts_in_force(study: Study, recipes: Mapping[str, Recipe], left_out: list[ArtifactError]) -> list[Artifact]:
     found = []
     for asset, recipe in recipes.items():
-        for partition in study.cohort.donors if recipe.partitioning == "donor" else (UNPARTITIONED,):
+        for partition in partitions_in_force(study, recipe):
             try:
                 artifact = study.store.current(asset, partition)
             except MissingArtifactError as error:
@@ -194,12 +198,13 @@ def _write(
     recipes: Mapping[str, Recipe],
     everything: list[Artifact],
     in_force: list[Artifact],
+    reasons: Mapping[str, str],
     key: str,
 ) -> None:
     import duckdb
 
     current = {_identity(artifact) for artifact in in_force}
-    accepted = _accepted_partitions(in_force)
+    accepted = {UNPARTITIONED, *(donor for donor, reason in reasons.items() if not reason)}
     of_variants = {asset for asset, recipe in recipes.items() if recipe.variant is not None}
     with duckdb.connect(str(path)) as connection:
         connection.execute("begin")
@@ -207,7 +212,7 @@ def _write(
         for artifact in in_force:
             asset = artifact.manifest.asset
             if asset == RAW:
-                _append(connection, "samples", _sample_rows(artifact))
+                _append(connection, "samples", _sample_rows(artifact, reasons[artifact.manifest.partition]))
             elif asset == BENCHMARK_RESULTS:
                 for table, rows in benchmark_rows(artifact):
                     _append(connection, table, rows)
@@ -217,7 +222,7 @@ def _write(
                 _append(connection, "metrics", _metric_rows(study, artifact))
             elif recipes[asset].path[-1] == "domains":
                 _append(connection, "domains", _domain_rows(artifact))
-            elif is_downstream(recipes[asset]):
+            elif is_downstream(recipes[asset]) and _is_of_domains(study, recipes, artifact, in_force):
                 for table, rows in downstream_rows(artifact):
                     _append(connection, table, rows)
         _append(connection, "lineage", pd.DataFrame(_lineage_rows(everything, current)))
@@ -226,10 +231,23 @@ def _write(
         connection.execute("commit")
 
 
-def _accepted_partitions(in_force: list[Artifact]) -> set[str]:
-    """The cohort, and the donors whose samples pass their checks: what was found of the others holds no longer."""
-    raw = [artifact.manifest for artifact in in_force if artifact.manifest.asset == RAW]
-    return {UNPARTITIONED, *(manifest.partition for manifest in raw if not manifest.summary["problems"])}
+def _reasons_left_out(study: Study, recipes: Mapping[str, Recipe], in_force: list[Artifact]) -> dict[str, str]:
+    """Of each donor that was read, why it is left out; empty for those that take part.
+
+    What was found of one that is left out holds no longer, also where its samples in force were read earlier.
+    """
+    read = [artifact.manifest.partition for artifact in in_force if artifact.manifest.asset == RAW]
+    return {donor: reason_left_out(study, recipes, donor) or "" for donor in read}
+
+
+def _is_of_domains(study: Study, recipes: Mapping[str, Recipe], artifact: Artifact, in_force: list[Artifact]) -> bool:
+    """Whether it tells of the domains that the tables hold, and not of an earlier integration's."""
+    domains = f"cohort/{recipes[artifact.manifest.asset].variant}/domains"
+    return any(
+        made_of_domains(study, recipes, artifact.manifest.asset, each) is not None
+        for each in in_force
+        if each.manifest.asset == domains
+    )
 
 
 def _append(connection: duckdb.DuckDBPyConnection, table: str, rows: pd.DataFrame) -> None:
@@ -244,14 +262,14 @@ def _identity(artifact: Artifact) -> tuple[str, str, str]:
     return manifest.asset, manifest.partition, manifest.input_key
 
 
-def _sample_rows(artifact: Artifact) -> pd.DataFrame:
+def _sample_rows(artifact: Artifact, problems: str) -> pd.DataFrame:
     summary = artifact.manifest.summary
     columns = ("spots", "genes", "genes_detected", "median_counts_per_spot", "spots_annotated", "image")
     rows = [
         {"sample": sample, "donor": artifact.manifest.partition, **{name: facts[name] for name in columns}}
         for sample, facts in summary["samples"].items()
     ]
-    return pd.DataFrame(rows).assign(problems="; ".join(summary["problems"]), input_key=artifact.manifest.input_key)
+    return pd.DataFrame(rows).assign(problems=problems, input_key=artifact.manifest.input_key)
 
 
 def _metric_rows(study: Study, artifact: Artifact) -> pd.DataFrame:

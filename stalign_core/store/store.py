@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from stalign_core.errors import ArtifactError, MissingArtifactError
 from stalign_core.naming import is_safe_name
+from stalign_core.progress import Progress, silent
 from stalign_core.store.artifact import Artifact
 from stalign_core.store.backend import Backend, place_of
 from stalign_core.store.builder import ArtifactBuilder
@@ -213,9 +214,13 @@ class Store:
         self.backend.set_aside(self._place(artifact_folder))
         self._forget()
 
-    def artifacts(self, report: Callable[[ArtifactError], None] | None = None) -> Iterator[Artifact]:
+    def artifacts(
+        self, report: Callable[[ArtifactError], None] | None = None, progress: Progress = silent
+    ) -> Iterator[Artifact]:
         """Every committed artifact with a whole manifest, in order of path; `report` hears of each that has none."""
-        for path in self.backend.named(MANIFEST):
+        paths = self.backend.named(MANIFEST)
+        for done, path in enumerate(paths):
+            progress("reading manifests", done, len(paths))
             asset, partition, input_key = path.removesuffix(f"/{MANIFEST}").rsplit("/", 2)
             try:
                 found = self.find(asset, partition, input_key)
@@ -226,7 +231,7 @@ class Store:
             if found is not None:
                 yield found
 
-    def in_force(self) -> Iterator[Artifact]:
+    def in_force(self, progress: Progress = silent) -> Iterator[Artifact]:
         """Every artifact that a pointer names, of any asset; pointers to what is not there are passed over.
 
         Raises
@@ -234,7 +239,9 @@ class Store:
         ArtifactError
             If a pointer or what it points at is not whole.
         """
-        for asset, partition in self._pointed():
+        pointed = list(self._pointed())
+        for done, (asset, partition) in enumerate(pointed):
+            progress("following pointers", done, len(pointed))
             with suppress(MissingArtifactError):
                 artifact = self.current(asset, partition)
                 if artifact is not None:

@@ -13,6 +13,7 @@ import pytest
 
 from stalign_assets.audit.ancestry import ancestry_of
 from stalign_assets.audit.left_out import left_out_now
+from stalign_assets.audit.staleness import stale_steps
 from stalign_assets.audit.trail import trail_lines, trail_table
 from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.results.tables import query
@@ -330,3 +331,19 @@ def test_an_earlier_artifact_is_told_of_by_the_beginning_of_its_key(
     assert set(rows["input_input_key"]) == {record.input_key for record in before.inputs}
     assert {each["input_key"] for each in told["retained"]} == {before.input_key, now.input_key}  # type: ignore[attr-defined]
     assert "also kept    " + before.input_key in stalign(capsys, "audit", study, "--asset", DOMAINS).out
+
+
+def test_an_audit_counts_the_manifests_that_it_reads_and_the_donors_that_it_looks_at(finished_study: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+
+    def progress(what: str, done: int, total: int) -> None:
+        told.append((what, done, total))
+
+    opened = open_study(finished_study)
+    ancestry = ancestry_of(opened.store, in_force(finished_study, DOMAINS), progress)
+    n_artifacts = len(ancestry.artifacts)
+    assert [done for _, done, _ in told] == list(range(n_artifacts))
+    assert told[-1] == ("reading manifests", n_artifacts - 1, n_artifacts)
+    told.clear()
+    stale_steps(opened, recipes_of(opened.settings), DOMAINS, UNPARTITIONED, progress)
+    assert told == [(f"looking for what has changed of {donor}", done, 2) for done, donor in enumerate(("P01", "P02"))]

@@ -24,6 +24,7 @@ from stalign_assets.processes import RUN_TAG, own_tags
 from stalign_assets.runs import open_instance
 from stalign_assets.study import Study, open_study
 from stalign_core.errors import ArtifactError
+from stalign_core.settings import parse_settings
 from tests.assets.bad_inputs import stalign
 from tests.assets.test_gc import commit
 from tests.studies import two_donor_sheet
@@ -35,6 +36,13 @@ KEYS = ("a" * 32, "b" * 32)
 def local(tmp_path: Path, tiny_data: Path) -> Study:
     """A study without artifacts, its store in its folder."""
     return create_study(tmp_path / "study", two_donor_sheet(tiny_data))
+
+
+@pytest.fixture(params=["folder", "memory"])
+def bare(request: pytest.FixtureRequest, tmp_path: Path, tiny_data: Path) -> Study:
+    """A study without artifacts, of either kind of store."""
+    store = "store" if request.param == "folder" else f"memory://{tmp_path.name}"
+    return create_study(tmp_path / "study", two_donor_sheet(tiny_data), parse_settings({"store": store}))
 
 
 @pytest.fixture
@@ -190,11 +198,30 @@ def test_a_cut_pointer_is_set_to_what_its_rest_names_or_to_the_newest(local: Stu
     assert newest.manifest.input_key in {artifact.manifest.input_key for artifact in local.store.artifacts()}
 
 
-def test_a_pointer_without_any_artifact_is_moved_aside(local: Study) -> None:
-    local.store.discard(commit(local, "features", KEYS[0], in_force=True).folder)
-    (told,) = repair(local)
-    assert "moved aside" in told.line and local.store.current("features", "P01") is None
-    assert len(list(pointer_of(local).parent.glob("current.json.damaged-*"))) == 1
+@pytest.mark.parametrize("pointer", [None, b"{"])
+def test_a_pointer_without_any_artifact_is_moved_aside(bare: Study, pointer: bytes | None) -> None:
+    bare.store.discard(commit(bare, "features", KEYS[0], in_force=True).folder)
+    place = bare.store.base / "features" / "P01"
+    if pointer is not None:
+        (place / "current.json").write_bytes(pointer)
+    meant = (place / "current.json").read_bytes()
+    (told,) = repair(bare)
+    assert told.where == str(place / "current.json")
+    assert "moved aside" in told.line and bare.store.current("features", "P01") is None
+    (kept,) = place.glob("current.json.damaged-*")
+    assert kept.read_bytes() == meant
+
+
+def test_a_manifest_that_is_not_whole_is_moved_aside_wherever_the_store_is(bare: Study) -> None:
+    commit(bare, "features", KEYS[0])
+    folder = commit(bare, "features", KEYS[1], in_force=True).folder
+    (folder / "manifest.json").write_bytes(b"{")
+    told = list(examine(bare, repair=True))
+    assert [(each.kind, each.outcome) for each in told] == [("artifact", "repaired"), ("pointer", "repaired")]
+    assert told[0].where == str(folder)
+    assert look(bare) == [] and current_key(bare) == KEYS[0]
+    (kept,) = bare.store.set_aside()
+    assert (kept / "manifest.json").read_bytes() == b"{"
 
 
 @pytest.mark.parametrize("damage", ["manifest", "missing", "short"])

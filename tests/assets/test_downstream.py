@@ -9,8 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stalign_assets.recipes.downstream import ACTIVITY
 from stalign_assets.recipes.graph import recipes_of
+from stalign_assets.reporting import Silent
 from stalign_assets.results.tables import query
+from stalign_assets.runs import RunRequest, open_instance, start_run
 from stalign_assets.settings_file import set_value
 from stalign_assets.study import open_study
 from stalign_core.store import Artifact
@@ -78,20 +81,28 @@ def test_a_condition_of_the_sheet_changes_abundance_and_nothing_else(study: Path
     }
 
 
-@pytest.mark.slow
-def test_pathway_activity_is_an_asset_where_a_network_is_named(study: Path) -> None:
+@pytest.fixture
+def with_network(study: Path) -> Path:
+    """The study, run with a network whose first pathway has the leading genes of a domain as its targets."""
     markers = in_force(study, "cohort/harmony/domain_markers").table("markers.parquet")
     first = markers["domain"].iloc[0]
     targets = markers.loc[markers["domain"] == first, "gene"].head(12)
     network = pd.DataFrame({"source": "OfTheDomain", "target": targets, "weight": 1.0})
     others = pd.DataFrame({"source": "Others", "target": markers["gene"].sort_values().unique()[:12], "weight": 1.0})
     pd.concat([network, others]).to_csv(study / "network.csv", index=False)
-    assert not [asset for asset in recipes_of(open_study(study).settings) if asset.endswith("pathway_activity")]
     set_value(study / "study.toml", "downstream", "network", "network.csv")
     report = run(study, variants="harmony", scopes="cohort")
     assert report.success, report.lines()
+    return study
+
+
+@pytest.mark.slow
+def test_pathway_activity_is_an_asset_where_a_network_is_named(finished_study: Path, with_network: Path) -> None:
+    assert not [asset for asset in recipes_of(open_study(finished_study).settings) if asset.endswith(ACTIVITY)]
+    study = with_network
+    markers = in_force(study, "cohort/harmony/domain_markers").table("markers.parquet")
     rows = query(study / "metrics.duckdb", "select * from activities where pathway = 'OfTheDomain'")
-    assert rows.sort_values("activity")["domain"].iloc[-1] == first
+    assert rows.sort_values("activity")["domain"].iloc[-1] == markers["domain"].iloc[0]
     page = (study / "reports" / "cohort.html").read_text()
     assert "<h2 id" in page and "Pathway activity" in page
     figure = (study / "reports" / "figures" / "pathway_activity.svg").read_text()
@@ -99,3 +110,48 @@ def test_pathway_activity_is_an_asset_where_a_network_is_named(study: Path) -> N
     shutil.move(study / "network.csv", study / "elsewhere.csv")
     (line,) = run(study, variants="harmony", scopes="cohort").bad_input
     assert "downstream.network" in line and "expected a CSV" in line
+
+
+def section(study: Path, title: str, page: str = "cohort") -> str:
+    """A section of a page, as HTML."""
+    text = (study / "reports" / f"{page}.html").read_text(encoding="utf-8")
+    return text.split(f">{title}</h2>")[1].split("</section>")[0]
+
+
+def n_rows(study: Path, table: str) -> int:
+    return int(query(study / "metrics.duckdb", f"select count(*) as n from {table} where variant = 'harmony'")["n"][0])
+
+
+def csv_files(study: Path) -> list[str]:
+    """Tables of the cohort's variant that lie beside the pages."""
+    end = "_cohort_harmony.csv"
+    return sorted(path.name.removesuffix(end) for path in (study / "reports").glob(f"*{end}"))
+
+
+NOT_UP_TO_DATE = "Not up to date: nothing of it was made from these domains. &#x27;stalign run STUDY&#x27; makes it"
+
+
+@pytest.mark.slow
+def test_what_was_made_from_earlier_domains_is_told_neither_on_the_pages_nor_in_the_tables(with_network: Path) -> None:
+    study = with_network
+    set_value(study / "study.toml", "domains", "refine_neighbors", 3)
+    (study / "network.csv").write_text("a,b\n1,2\n")
+    before = in_force(study, "cohort/harmony/domains").manifest.input_key
+    opened = open_study(study)
+    with open_instance(opened) as instance:
+        domains, tables = ["cohort/harmony/domains"], ["metrics_tables", "cohort_report"]
+        assert all(start_run(opened, instance, RunRequest(each, None), Silent()).success for each in (domains, tables))
+    assert in_force(study, "cohort/harmony/domains").manifest.input_key != before
+    for title in ("Marker genes", "Abundance between conditions", "Pathway activity"):
+        assert NOT_UP_TO_DATE in section(study, title) and "<img" not in section(study, title)
+    assert NOT_UP_TO_DATE in section(study, "Marker genes", "donor_P01")
+    assert [n_rows(study, table) for table in ("markers", "programs", "abundance", "activities")] == [0] * 4
+    assert csv_files(study) == ["domains"]
+
+    report = run(study, variants="harmony", scopes="cohort")
+    assert ["network.csv" in line for line in (*report.bad_input, *report.failures)] == [True]
+    assert "markers_cohort_harmony.csv" in section(study, "Marker genes")
+    assert NOT_UP_TO_DATE in section(study, "Pathway activity")
+    assert n_rows(study, "markers") > 0 and n_rows(study, "activities") == 0
+    assert csv_files(study) == ["abundance", "domains", "markers", "programs"]
+    assert not (study / "reports" / "figures" / "pathway_activity.svg").exists()

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -324,3 +325,25 @@ def test_days_that_are_no_age_are_refused(local: Study, days: str, capsys: pytes
 
 def test_a_report_of_nothing_is_one_line() -> None:
     assert Collected(dry_run=False).lines() == ["freed 0.0 MB"]
+
+
+def test_locks_of_the_cache_stay_whatever_their_age(bare: Study, instance: dg.DagsterInstance) -> None:
+    locks = [bare.store.cache / "claims.lock", bare.store.cache / "unfinished" / "key.lock"]
+    other = bare.store.cache / "unfinished" / "key"
+    for path in (*locks, other):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+        os.utime(path, (OLD.timestamp(), OLD.timestamp()))
+    collected = collect_garbage(bare, instance, keep_days=30, now=LATER)
+    assert collected.paths["cache"] == [str(other)]
+    assert all(path.is_file() for path in locks)
+
+
+def test_looking_through_the_store_counts_its_artifacts(bare: Study, instance: dg.DagsterInstance) -> None:
+    commit_history(bare)
+    n_artifacts, counted = len(keys_left(bare)), Counter[tuple[str, int]]()
+    collect_garbage(
+        bare, instance, keep_days=30, dry_run=True, now=NOW, progress=lambda what, _, n: counted.update([(what, n)])
+    )
+    assert counted["reading manifests", n_artifacts] == n_artifacts
+    assert counted["following pointers", 3] == 3

@@ -22,6 +22,7 @@ from stalign_core.cohort import Cohort
 from stalign_core.errors import ArtifactError, StudyError
 from stalign_core.settings import parse_settings
 from stalign_core.store import Artifact, Store
+from stalign_core.store.refusals import Refusal, lift_refusal, refuse
 from stalign_core.store.store import UNPARTITIONED
 from tests.core.store.test_store import manifest_of
 from tests.studies import TINY_SETTINGS, run
@@ -248,6 +249,30 @@ def test_a_donor_whose_samples_fail_their_checks_has_no_metrics_and_no_domains(s
     assert donors_in(opened.metrics_path, "metrics") == donors_in(opened.metrics_path, "domains") == set(others)
     problems = query(opened.metrics_path, "select distinct donor, problems from samples where problems != ''")
     assert problems.to_numpy().tolist() == [[failing, "too few spots"]]
+
+
+def test_a_donor_whose_files_were_refused_has_no_rows_until_they_can_be_read(study: Path) -> None:
+    opened = open_study(study)
+    recipes = recipes_of(opened.settings)
+    refused, *others = opened.cohort.donors
+    donor_scope = "scope = 'donor' and variant = 'harmony' and step = 'aestetik' and metric = 'nmi' and sample = ''"
+    own = query(
+        opened.metrics_path,
+        f"select donor, value from metrics where {donor_scope} and clusterer = 'tied+refined' order by donor",
+    )
+    assert own["donor"].tolist() == [refused, *others]
+    refuse(opened.store, "raw_samples", refused, Refusal("", f"donor {refused}: its counts cannot be read"))
+    assert not rebuild_tables(opened, recipes).reused
+    for table in ("metrics", "domains"):
+        assert donors_in(opened.metrics_path, table) == set(others)
+    problems = query(opened.metrics_path, "select donor, problems from samples where problems != ''")
+    assert problems.to_numpy().tolist() == [[refused, f"donor {refused}: its counts cannot be read"]]
+    table = headline(opened.metrics_path, opened.settings)
+    shown = table[(table["scope"] == "donor") & (table["variant"] == "harmony") & (table["step"] == "aestetik")]
+    assert shown["nmi"].tolist() == own["value"].tolist()[1:]
+    lift_refusal(opened.store, "raw_samples", refused)
+    assert not rebuild_tables(opened, recipes).reused
+    assert donors_in(opened.metrics_path, "metrics") == {refused, *others}
 
 
 def test_a_donor_that_left_the_sheet_has_no_rows(study: Path) -> None:

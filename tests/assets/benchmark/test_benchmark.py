@@ -15,17 +15,22 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from stalign_assets.audit.staleness import stale_steps
 from stalign_assets.benchmarking import run_benchmark
 from stalign_assets.cli.main import cli
 from stalign_assets.driver import Request, bring_up_to_date
 from stalign_assets.foreseeing import foresee
 from stalign_assets.garbage import roots
 from stalign_assets.new_study import create_study
+from stalign_assets.recipes.benchmark.recipes import RESULTS
+from stalign_assets.recipes.benchmark.results import SEARCH
 from stalign_assets.recipes.benchmark.search import test_trials as of_arm
 from stalign_assets.recipes.benchmark.trials import TRIALS, Bench, inputs_of_trials
+from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.results.tables import query
 from stalign_assets.settings_file import set_value
 from stalign_assets.study import SETTINGS_FILE, open_study
+from stalign_assets.wanted import folds_of
 from stalign_core.benchmark.arms import Arm, default_parameters, trial_of
 from stalign_core.benchmark.trial import run_trial
 from stalign_core.metrics import scib
@@ -33,6 +38,8 @@ from stalign_core.progress import silent
 from stalign_core.settings import parse_settings
 from stalign_core.simulate import simulate_cohort
 from stalign_core.store.hashing import digest
+from stalign_core.store.store import UNPARTITIONED
+from tests.assets.bad_inputs import stalign, the_one_error
 from tests.studies import TINY_DESIGN, TINY_SETTINGS
 
 pytestmark = pytest.mark.slow
@@ -202,6 +209,47 @@ def test_trials_are_a_table_of_duckdb(finished: Path) -> None:
     found = query(finished / "metrics.duckdb", "select count(*) as n, count(distinct trial) as trials from trials")
     assert found["n"].iloc[0] == len(table(finished, "trials"))
     assert found["trials"].iloc[0] == n_trials(finished)
+
+
+def test_every_fold_in_force_is_so_in_the_tables(finished: Path) -> None:
+    rows = query(
+        finished / "metrics.duckdb", f"select partition from artifacts where asset = '{SEARCH}' and is_current"
+    )
+    folds = folds_of(open_study(finished))
+    assert len(folds) == 2 and sorted(rows["partition"]) == sorted(folds)
+    told = query(finished / "metrics.duckdb", f"select is_current from lineage where asset = '{SEARCH}'")
+    assert len(told) and told["is_current"].all()
+
+
+def test_a_fold_is_audited_by_its_name(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = folds_of(open_study(finished))
+    for option in ("--donor", "--partition"):
+        told = json.loads(
+            stalign(capsys, "audit", finished, "--asset", SEARCH, option, second, "--stale", "--json").out
+        )
+        assert (told["asset"], told["partition"], told["in_force"], told["stale"]) == (SEARCH, second, True, [])
+    unnamed = the_one_error(stalign(capsys, "audit", finished, "--asset", SEARCH))
+    assert f"has one artifact per fold; add --donor, such as {first} or {second}" in unnamed
+    wrong = the_one_error(stalign(capsys, "audit", finished, "--asset", SEARCH, "--donor", "P01"))
+    assert f"{SEARCH} of P01: was never materialised; expected one of {first}, {second}" in wrong
+    assert "leave out --donor" in the_one_error(
+        stalign(capsys, "audit", finished, "--asset", RESULTS, "--donor", first)
+    )
+
+
+def test_what_the_results_are_made_from_is_stale_where_a_search_is(finished: Path) -> None:
+    study = open_study(finished)
+    recipes = recipes_of(study.settings)
+    assert stale_steps(study, recipes, RESULTS, UNPARTITIONED) == []
+    seeds = study.settings.benchmark.model_copy(update={"seeds": (0, 1, 2)})
+    wider = replace(study, settings=study.settings.model_copy(update={"benchmark": seeds}))
+    folds = folds_of(study)
+    steps = stale_steps(wider, recipes, RESULTS, UNPARTITIONED)
+    assert [(step.asset, step.partition) for step in steps] == [*((SEARCH, fold) for fold in folds), (RESULTS, "_all")]
+    assert [step.state for step in steps] == ["changed", "changed", "waiting"]
+    assert steps[-1].reason == f"for {SEARCH} of {folds[0]}"
+    (step,) = stale_steps(wider, recipes, SEARCH, folds[1])
+    assert (step.partition, step.state) == (folds[1], "changed")
 
 
 def test_a_second_run_computes_nothing_and_gives_the_same_numbers(finished: Path) -> None:
