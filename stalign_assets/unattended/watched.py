@@ -13,6 +13,8 @@ from stalign_core.store.fingerprints import KnownFingerprints, stamp_of
 from stalign_core.store.hashing import digest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from stalign_assets.recipes.recipe import Recipe
 
 
@@ -55,7 +57,11 @@ def state_of_donor(study: Study, recipes: Mapping[str, Recipe], assets: list[str
 def _looks_of_files(
     study: Study, recipes: Mapping[str, Recipe], assets: list[str], donor: str
 ) -> dict[str, list[int] | str]:
-    """Stamps of raw files and weights; of an asset whose files are not all there, what is wrong with them."""
+    """Stamps of raw files and weights; of an asset whose files are not all there, what is wrong with them.
+
+    In that case all that the sheet names is looked at, folders with whatever lies in them, so that a section that is
+    still being copied is seen to grow.
+    """
     looks: dict[str, list[int] | str] = {}
     for asset in assets:
         sources: Any = recipes[asset].sources
@@ -63,8 +69,8 @@ def _looks_of_files(
             found = [] if sources is None else [source.path for source in sources(study, donor)]
         except StalignError as error:
             looks[asset] = error.problem
-            continue
-        looks.update((str(path), stamp_of(path)) for path in found)
+            found = _named_paths(study, donor)
+        looks.update((str(path), stamp_of(path)) for path in found if str(path) not in looks)
     for encoder in used_encoders(study.settings):
         try:
             weights = weights_file(study, encoder)
@@ -73,3 +79,11 @@ def _looks_of_files(
         if weights is not None:
             looks[str(weights)] = stamp_of(weights)
     return looks
+
+
+def _named_paths(study: Study, donor: str) -> list[Path]:
+    """Files and folders that the sheet names for a donor, whether they are there or not."""
+    named = [
+        path for sample in study.cohort.samples_of(donor) for path in (sample.path, sample.image, sample.annotation)
+    ]
+    return [path for path in named if path is not None]

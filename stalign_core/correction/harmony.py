@@ -177,6 +177,12 @@ def apply_terms(features: Matrix, memberships: Matrix, codes: NDArray[np.int64],
     return corrected
 
 
+def are_unit_rows(centroids: Matrix) -> bool:
+    """Whether each row is a unit vector, or zeros, as the centroid of a cluster whose spots cancel out is."""
+    lengths = np.linalg.norm(centroids, axis=1)
+    return bool((np.isclose(lengths, 1, atol=UNIT_TOLERANCE) | (lengths == 0)).all())
+
+
 def _rows_of_batches(codes: NDArray[np.int64], n_batches: int) -> list[NDArray[np.intp]]:
     """Rows of each batch, found in one pass whatever their number."""
     order = np.argsort(codes, kind="stable")
@@ -233,12 +239,8 @@ def _of_shape(found: Any, shape: tuple[int, int], what: str) -> Matrix:
 
 
 def _unit_rows(centroids: Matrix) -> Matrix:
-    """The centroids; with as many clusters as components, their length alone tells rows from columns.
-
-    A cluster whose spots cancel out has a centroid of zeros.
-    """
-    lengths = np.linalg.norm(centroids, axis=1)
-    if not (np.isclose(lengths, 1, atol=UNIT_TOLERANCE) | (lengths == 0)).all():
+    """The centroids; with as many clusters as components, their length alone tells rows from columns."""
+    if not are_unit_rows(centroids):
         raise _other_layout("centroids that are no unit vectors", "one per column")
     return np.ascontiguousarray(centroids)
 

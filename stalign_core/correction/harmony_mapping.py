@@ -11,8 +11,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from stalign_core.correction.harmony import Matrix, apply_terms
+from stalign_core.correction.harmony import Matrix, apply_terms, are_unit_rows
 from stalign_core.correction.result import CorrectionTerms, Features, check_new_features
+from stalign_core.errors import CorrectionError
 
 
 def map_harmony(features: Features, terms: CorrectionTerms) -> NDArray[np.float32]:
@@ -36,12 +37,13 @@ def map_harmony(features: Features, terms: CorrectionTerms) -> NDArray[np.float3
     Raises
     ------
     CorrectionError
-        If a value is not finite, or there are other components than those fitted.
+        If a value is not finite, there are other components than those fitted, or the centroids are no unit rows.
     """
     n_components = terms.arrays["centroids"].shape[1] if terms.arrays else features.shape[-1]
     check_new_features(features, n_components, "harmony")
     if not terms.arrays or not len(features):
         return features.astype(np.float32)
+    _check_centroids(terms.arrays["centroids"])
     points = features.astype(np.float64)
     memberships = soft_memberships(points, terms.arrays["centroids"], terms.facts["sigma"])
     shifts = batch_shifts(
@@ -54,6 +56,16 @@ def map_harmony(features: Features, terms: CorrectionTerms) -> NDArray[np.float3
     )
     own_batch = np.zeros(len(points), dtype=np.int64)
     return apply_terms(points, memberships, own_batch, shifts[:, None]).astype(np.float32)
+
+
+def _check_centroids(centroids: Matrix) -> None:
+    """With as many clusters as components, the length of its rows alone tells a matrix that was stored transposed."""
+    if not are_unit_rows(centroids):
+        raise CorrectionError(
+            "harmony",
+            "cannot place new samples: the reference was fitted by a version that stored its clusters wrongly",
+            remedy="fit it again",
+        )
 
 
 def soft_memberships(features: Matrix, centroids: Matrix, sigma: float) -> Matrix:

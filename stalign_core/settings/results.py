@@ -54,6 +54,6 @@ class MetricSettings(Section):
     max_spots: PositiveInt = Field(
         20_000,
         description="of larger scopes a seeded subsample is measured: silhouette among its own spots, iLISI and kBET "
-        "among all (of fewer spots above 100,000)",
+        "among all (of 2e9 / spots of the scope if that is fewer, but not below 2,000)",
     )
     bio_weight: Unit = Field(0.6, description="weight of biological conservation in the composite score")

@@ -89,6 +89,22 @@ def test_files_that_are_still_being_written_are_waited_for(unattended: Unattende
     assert [request.partition_key for request in unattended.look().run_requests] == [donor]
 
 
+def test_a_folder_that_grows_while_it_lacks_a_file_is_waited_for(unattended: Unattended) -> None:
+    section = bad.Files(unattended.data, "P03_S1").section
+    counts = section / "filtered_feature_bc_matrix" / "matrix.mtx.gz"
+    whole, elsewhere = counts.read_bytes(), (section / "spatial").rename(unattended.data / "spatial")
+    donor = unattended.add_third(donor="P02")
+    for size in (1000, 2000):
+        counts.write_bytes(whole[:size])
+        assert reason(unattended.look()) == f"{donor}: {STILL}"
+    counts.write_bytes(whole)
+    elsewhere.rename(section / "spatial")
+    assert reason(unattended.look()) == f"{donor}: {STILL}"
+    (request,) = unattended.look().run_requests
+    assert unattended.carry_out(request)
+    assert set(unattended.current("raw_samples", donor).manifest.summary["samples"]) == {"P02_S1", "P03_S1"}
+
+
 def test_a_changed_file_of_a_known_donor_runs_that_donor_alone(unattended: Unattended) -> None:
     labels = unattended.data / "annotations" / "P02_S1.csv"
     lines = labels.read_text().splitlines()

@@ -144,3 +144,20 @@ def test_features_that_do_not_fit_are_refused() -> None:
     broken[4, 0] = np.inf
     with pytest.raises(CorrectionError, match="not finite in 1 spots, first row 4"):
         map_harmony(broken, terms)
+
+
+def test_terms_whose_clusters_were_stored_transposed_are_refused() -> None:
+    features, batches, _ = shifted_batches(n_per_batch=300, n_components=20)
+    terms = correct(features, batches, SETTINGS, 0).terms
+    turned = CorrectionTerms({**terms.arrays, "centroids": terms.arrays["centroids"].T.copy()}, terms.facts)
+    with pytest.raises(CorrectionError) as caught:
+        map_harmony(features, turned)
+    assert str(caught.value) == (
+        "harmony: cannot place new samples: the reference was fitted by a version that stored its clusters wrongly; "
+        "fit it again"
+    )
+
+
+def test_a_cluster_whose_spots_cancel_out_maps() -> None:
+    terms = terms_of(np.array([[1.0, 0.0], [0.0, 0.0]]), np.array([[3.0, 1.0], [2.0, 2.0]]), np.ones((2, 2)))
+    assert np.isfinite(map_harmony(np.array([[4.0, 1.0], [6.0, 2.0]]), terms)).all()
