@@ -194,10 +194,9 @@ def _familiarity(domains: Artifact, raw: Mapping[str, Artifact], basis: Expressi
 
 def _mean_log_counts(raw: Mapping[str, Artifact], basis: ExpressionBasis) -> NDArray[np.float64]:
     from stalign_core.correction.scvi_mapping import mean_log_counts
-    from stalign_core.expression.gene_statistics import gene_histogram
 
-    histograms = (gene_histogram(counts.X, counts.var_names.to_numpy(dtype=object)) for _, counts in _counts(raw))
-    return mean_log_counts(histograms, basis.panel)
+    sections = ((counts.X, counts.var_names.to_numpy(dtype=object)) for _, counts in _counts(raw))
+    return mean_log_counts(sections, basis.panel)
 
 
 def _counts(raw: Mapping[str, Artifact]) -> Iterator[tuple[str, AnnData]]:
