@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stalign_assets.origins import Origins
 from stalign_assets.recipes.features import has_correction_basis
-from stalign_assets.recipes.samples import MORPHOLOGY, RAW
+from stalign_assets.recipes.samples import GRIDS, MORPHOLOGY, RAW, STATISTICS
 from stalign_assets.rows import samples_of
 from stalign_core.errors import ArtifactError, SettingsError
 from stalign_core.store.store import UNPARTITIONED
@@ -79,6 +79,7 @@ def _reference(study: Study, variant: str, scope: Scope, partition: str) -> Refe
     origins = Origins(study, domains)
     embeddings = origins.made_from(domains, f"{scope}/{variant}/spot_embeddings")
     model = origins.made_from(embeddings, f"{scope}/{variant}/aestetik_model")
+    origins.of_donors(model, GRIDS)
     corrected = origins.made_from(domains, f"{scope}/{variant}/corrected_features")
     basis, raw = _expression(study, origins, corrected, chosen.correction, scope)
     morphology = _Morphology(origins, corrected, chosen, scope)
@@ -114,14 +115,26 @@ def _expression(
     from stalign_core.expression.basis import ExpressionBasis, basis_of_panel
 
     if method == "scvi":
+        _check_gene_panel(study, origins, corrected, scope)
         basis = basis_of_panel(corrected.json(_TERMS_FACTS)["genes"], study.settings.expression.target_sum)
         return basis, origins.of_donors(corrected, RAW)
     own = method != "uncorrected" and has_correction_basis(study.settings, scope)
     kind = "correction" if own else "expression"
     components = origins.made_from(corrected, f"{scope}/{kind}_pca")
     stored = origins.made_from(components, f"{scope}/{kind}_basis")
+    _check_gene_panel(study, origins, stored, scope)
     basis = ExpressionBasis.from_arrays(stored.arrays("basis.safetensors"), stored.json("basis.json"))
     return basis, origins.of_donors(components, RAW)
+
+
+def _check_gene_panel(study: Study, origins: Origins, reader: Artifact, scope: Scope) -> None:
+    """Refuse a panel that a run would choose otherwise; a frozen one may be older than the statistics of now."""
+    panel = origins.made_from(reader, f"{scope}/gene_panel")
+    if scope == "cohort" and study.settings.incremental.freeze_bases:
+        return
+    # A panel that came out the same may have been chosen of other donors since.
+    for donor in (each for each in origins.donors if each in panel.manifest.donors):
+        origins.made_from(panel, STATISTICS, donor)
 
 
 class _Morphology:
@@ -181,10 +194,9 @@ def _familiarity(domains: Artifact, raw: Mapping[str, Artifact], basis: Expressi
 
 def _mean_log_counts(raw: Mapping[str, Artifact], basis: ExpressionBasis) -> NDArray[np.float64]:
     from stalign_core.correction.scvi_mapping import mean_log_counts
-    from stalign_core.expression.gene_statistics import gene_histogram
 
-    histograms = (gene_histogram(counts.X, counts.var_names.to_numpy(dtype=object)) for _, counts in _counts(raw))
-    return mean_log_counts(histograms, basis.panel)
+    sections = ((counts.X, counts.var_names.to_numpy(dtype=object)) for _, counts in _counts(raw))
+    return mean_log_counts(sections, basis.panel)
 
 
 def _counts(raw: Mapping[str, Artifact]) -> Iterator[tuple[str, AnnData]]:

@@ -373,9 +373,8 @@ class Integration:
 
     def _mean_log_counts(self) -> NDArray[np.float64]:
         from stalign_core.correction.scvi_mapping import mean_log_counts
-        from stalign_core.expression.gene_statistics import gene_histogram
 
-        sections = (gene_histogram(self.adata.X[rows], self.genes) for rows in self.samples.values())
+        sections = ((self.adata.X[rows], self.genes) for rows in self.samples.values())
         return mean_log_counts(sections, self.panel)
 
     @property

@@ -12,6 +12,8 @@ import pandas as pd
 
 from stalign_assets.planning import Freshness
 from stalign_assets.recipes.downstream import ABUNDANCE, ACTIVITY, MARKERS
+from stalign_assets.results.of_domains import made_of_domains
+from stalign_core.errors import ArtifactError
 from stalign_core.files import replace_file
 from stalign_core.store.store import UNPARTITIONED
 
@@ -80,22 +82,45 @@ def downstream_rows(artifact: Artifact) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def write_downstream_tables(study: Study, recipes: Mapping[str, Recipe]) -> list[Path]:
-    """Write ``reports/<table>_cohort_<variant>.csv`` of what is up to date, and remove the others."""
+    """Write ``reports/<table>_cohort_<variant>.csv`` of what is up to date, and remove those of earlier domains.
+
+    Of domains in force that wait for a run, since a donor's files changed for one, the tables stay as they were
+    written.
+    """
     freshness = Freshness(study, recipes)
     study.reports.mkdir(exist_ok=True)
     written: list[Path] = []
+    kept: list[Path] = []
     for asset, recipe in recipes.items():
-        if not is_downstream(recipe) or not freshness.holds(asset, UNPARTITIONED):
+        told = _told_of_domains(study, recipes, recipe) if is_downstream(recipe) else None
+        if told is None:
             continue
-        artifact = study.store.current(asset, UNPARTITIONED)
-        assert artifact is not None, "what holds is there"
-        for table, rows in downstream_rows(artifact):
-            path = study.reports / table_file(table, str(recipe.variant))
-            replace_file(path, rows.drop(columns=["variant", "input_key"]).to_csv(index=False))
-            written.append(path)
-    for path in set(_files(study)) - set(written):
+        up_to_date = freshness.holds(asset, UNPARTITIONED)
+        for path, content in _csv_files(study, recipe, told):
+            if up_to_date:
+                replace_file(path, content)
+                written.append(path)
+            elif path.is_file() and path.read_bytes() == content:
+                kept.append(path)
+    for path in set(_files(study)) - {*written, *kept}:
         path.unlink(missing_ok=True)
     return written
+
+
+def _told_of_domains(study: Study, recipes: Mapping[str, Recipe], recipe: Recipe) -> Artifact | None:
+    """The recipe's artifact in force, if it can be read and tells of the variant's domains in force; else None."""
+    try:
+        domains = study.store.current(f"cohort/{recipe.variant}/domains", UNPARTITIONED)
+        return None if domains is None else made_of_domains(study, recipes, recipe.asset, domains)
+    except ArtifactError:
+        return None
+
+
+def _csv_files(study: Study, recipe: Recipe, artifact: Artifact) -> Iterator[tuple[Path, bytes]]:
+    """Where each table of an artifact belongs, and what stands in it."""
+    for table, rows in downstream_rows(artifact):
+        content = rows.drop(columns=["variant", "input_key"]).to_csv(index=False)
+        yield study.reports / table_file(table, str(recipe.variant)), content.encode()
 
 
 def table_file(table: str, variant: str) -> str:

@@ -6,7 +6,7 @@ the new batch's own weights, has nothing to learn that the latent mean depends o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from stalign_core.correction.result import CorrectionTerms
 from stalign_core.correction.scvi_network import NETWORK, latent_means, rebuild_scvi
 from stalign_core.errors import CorrectionError
+from stalign_core.expression.normalisation import panel_columns
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -64,9 +65,17 @@ def map_scvi(
 
 
 def mean_log_counts(
-    histograms: Iterable[GeneHistogram], panel: Sequence[str] | NDArray[np.object_]
+    sections: Iterable[tuple[csr_matrix, NDArray[np.object_]]], panel: NDArray[np.object_]
 ) -> NDArray[np.float64]:
     """Mean of ``log(1 + count)`` of each panel gene over all spots of the sections, (n_panel,).
+
+    Parameters
+    ----------
+    sections
+        Raw counts (n_spots, n_genes) and gene keys (n_genes,) of each section, one at a time; no gene outside the
+        panel is counted.
+    panel
+        Gene keys, which every section has.
 
     Raises
     ------
@@ -74,11 +83,19 @@ def mean_log_counts(
         If a section lacks a panel gene.
     """
     sums, n_spots = np.zeros(len(panel)), 0
-    for histogram in histograms:
-        of_panel = histogram.restricted_to(panel)
+    for counts, genes in sections:
+        of_panel = _panel_histogram(counts, genes, panel)
         sums += of_panel.per_gene(of_panel.n_spots_with_count * np.log1p(of_panel.count))
         n_spots += of_panel.n_spots
     return sums / n_spots
+
+
+def _panel_histogram(counts: csr_matrix, genes: NDArray[np.object_], panel: NDArray[np.object_]) -> GeneHistogram:
+    from stalign_core.expression.gene_statistics import gene_histogram
+
+    columns = panel_columns(genes, panel)
+    present = columns[columns >= 0]
+    return gene_histogram(counts.tocsr()[:, present], genes[present]).restricted_to(panel)
 
 
 def _completed(counts: csr_matrix, columns: NDArray[np.int64], means: NDArray[np.float64]) -> csr_matrix:

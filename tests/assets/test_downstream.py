@@ -9,15 +9,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stalign_assets.planning import Freshness
 from stalign_assets.recipes.downstream import ACTIVITY
 from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.reporting import Silent
+from stalign_assets.results.downstream_tables import write_downstream_tables
 from stalign_assets.results.tables import query
 from stalign_assets.runs import RunRequest, open_instance, start_run
 from stalign_assets.settings_file import set_value
 from stalign_assets.study import open_study
 from stalign_core.store import Artifact
 from stalign_core.store.store import UNPARTITIONED
+from tests.assets.spoiled import Place
 from tests.studies import run
 
 
@@ -122,10 +125,45 @@ def n_rows(study: Path, table: str) -> int:
     return int(query(study / "metrics.duckdb", f"select count(*) as n from {table} where variant = 'harmony'")["n"][0])
 
 
+LISTED = ("abundance", "domains", "markers", "programs")
+
+
 def csv_files(study: Path) -> list[str]:
     """Tables of the cohort's variant that lie beside the pages."""
     end = "_cohort_harmony.csv"
     return sorted(path.name.removesuffix(end) for path in (study / "reports").glob(f"*{end}"))
+
+
+def edit_a_label(study: Path) -> None:
+    """Change one label of the second donor, so that the cohort's tables are not up to date."""
+    opened = open_study(study)
+    annotation = opened.cohort.samples[1].annotation
+    assert annotation is not None
+    header, first, *rest = annotation.read_text().splitlines()
+    annotation.write_text("\n".join([header, first.split(",")[0] + ",another", *rest]) + "\n")
+    assert not Freshness(opened, recipes_of(opened.settings)).holds("cohort/harmony/domain_markers", UNPARTITIONED)
+
+
+def renewed_tables(study: Path) -> dict[str, bytes]:
+    """Tables of the cohort's variant after they were brought up to date, by name, with their content."""
+    opened = open_study(study)
+    write_downstream_tables(opened, recipes_of(opened.settings))
+    return {name: (study / "reports" / f"{name}_cohort_harmony.csv").read_bytes() for name in csv_files(study)}
+
+
+def test_tables_of_the_domains_in_force_stay_while_a_donor_waits_for_a_run(place: Place) -> None:
+    before = {name: (place.study / "reports" / f"{name}_cohort_harmony.csv").read_bytes() for name in LISTED}
+    edit_a_label(place.study)
+    assert renewed_tables(place.study) == before
+
+
+def test_tables_that_are_not_of_what_is_in_force_are_removed_while_a_donor_waits_for_a_run(place: Place) -> None:
+    edit_a_label(place.study)
+    markers = place.study / "reports" / "markers_cohort_harmony.csv"
+    markers.write_text("domain,gene\n1,OfEarlierDomains\n")
+    assert list(renewed_tables(place.study)) == ["abundance", "domains", "programs"]
+    (place.study / "store" / "cohort" / "harmony" / "domains" / "_all" / "current.json").unlink()
+    assert list(renewed_tables(place.study)) == ["domains"]
 
 
 NOT_UP_TO_DATE = "Not up to date: nothing of it was made from these domains. &#x27;stalign run STUDY&#x27; makes it"

@@ -13,6 +13,7 @@ from sklearn.metrics import adjusted_rand_score
 import stalign_core as st
 from stalign_assets.cli.main import main
 from stalign_assets.new_study import create_study
+from stalign_assets.settings_file import set_value
 from stalign_assets.stored_reference import stored_reference
 from stalign_assets.study import open_study
 from stalign_core.settings import parse_settings
@@ -96,6 +97,11 @@ def test_scvi_alone_places_new_samples(
     table = pd.read_csv(told["table"], dtype={"domain": str})
     assert (adata.obs["domain"].astype(str).to_numpy() == table["domain"]).all()
     assert adata.obsm["X_scVI"].shape == (len(table), 8) and "X_pca" not in adata.obsm
+    set_value(study.folder / "study.toml", "expression", "n_top_genes", 120)
+    capsys.readouterr()
+    assert call("map", study.folder, "--samples", third_donor) == 2
+    (line,) = [each for each in capsys.readouterr().err.splitlines() if each.startswith("error: ")]
+    assert "cohort/gene_panel" in line and "n_top_genes 150 -> 120" in line and "run 'stalign run STUDY' first" in line
 
 
 def test_a_damaged_file_that_would_end_the_process_is_one_line(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import stalign_core as st
-from stalign_assets.recipes import variants
+from stalign_assets.recipes import samples, variants
 from stalign_assets.settings_file import set_value
 from stalign_assets.stored_reference import stored_reference
 from stalign_assets.study import open_study
@@ -99,6 +99,26 @@ def test_settings_that_were_not_run_are_refused_and_those_of_the_run_come_back(s
         stored_reference(open_study(study), "harmony")
     set_value(study / "study.toml", "morphology", "patch_diameters", 1.0)
     assert_equal(stored_reference(open_study(study), "harmony"), before)
+
+
+def test_a_gene_panel_of_settings_that_were_not_run_is_refused(study: Path) -> None:
+    set_value(study / "study.toml", "expression", "n_top_genes", 120)
+    for variant, donor in (("harmony", ""), ("uncorrected", "P01")):
+        with pytest.raises(StudyError, match=r"gene_panel.*: is not what .* \(n_top_genes 150 -> 120\); run 'stalign"):
+            stored_reference(open_study(study), variant, donor)
+
+
+@pytest.mark.parametrize(
+    ("asset", "version"), [("spot_grids", "_GRIDS_VERSION"), ("gene_statistics", "_STATISTICS_VERSION")]
+)
+def test_what_other_code_made_of_the_samples_is_refused(
+    finished_study: Path, monkeypatch: pytest.MonkeyPatch, asset: str, version: str
+) -> None:
+    now = getattr(samples, version)
+    monkeypatch.setattr(samples, version, now + 1)
+    told = rf"{asset} of P01: is not what .* \(code version {now} -> {now + 1}\); run 'stalign run STUDY' first"
+    with pytest.raises(StudyError, match=told):
+        stored_reference(open_study(finished_study), "harmony")
 
 
 def test_a_correction_that_other_code_made_is_refused_until_it_is_made_anew(

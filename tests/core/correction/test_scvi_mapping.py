@@ -12,8 +12,7 @@ from stalign_core.correction.random_state import torch_state_kept
 from stalign_core.correction.scvi import fit_scvi
 from stalign_core.correction.scvi_mapping import map_scvi, mean_log_counts
 from stalign_core.correction.scvi_network import latent_means, rebuild_scvi
-from stalign_core.errors import CorrectionError
-from stalign_core.expression.gene_statistics import gene_histogram
+from stalign_core.errors import CorrectionError, InputDataError
 from stalign_core.settings import CorrectionSettings, ScviSettings
 
 from .cohorts import batch_counts
@@ -91,9 +90,29 @@ def test_panels_that_do_not_fit_are_refused(fitted: CorrectionResult) -> None:
         map_scvi(new, ALL[1:], fitted_means()[1:], fitted.terms)
 
 
-def test_mean_log_counts_are_those_of_the_stacked_spots_in_the_panels_order() -> None:
+PANEL = np.array(["g7", "g2", "g59"], dtype=object)
+
+
+def halves() -> list[tuple[csr_matrix, np.ndarray]]:
+    """The fitted spots as two sections, with their genes."""
     counts, _ = batch_counts()
-    genes = [f"g{number}" for number in range(N_GENES)]
-    sections = [gene_histogram(part, genes) for part in (counts[:40], counts[40:])]
-    panel = ["g7", "g2", "g59"]
-    np.testing.assert_allclose(mean_log_counts(sections, panel), fitted_means()[[7, 2, 59]], rtol=1e-12)
+    genes = np.array([f"g{number}" for number in range(N_GENES)], dtype=object)
+    return [(counts[:40], genes), (counts[40:], genes)]
+
+
+def test_mean_log_counts_are_those_of_the_stacked_spots_in_the_panels_order() -> None:
+    np.testing.assert_allclose(mean_log_counts(halves(), PANEL), fitted_means()[[7, 2, 59]], rtol=1e-12)
+
+
+def test_mean_log_counts_look_at_no_gene_outside_the_panel() -> None:
+    expected = mean_log_counts(halves(), PANEL)
+    sections = halves()
+    for counts, genes in sections:
+        counts.data[~np.isin(genes[counts.indices], PANEL)] = -1
+    assert mean_log_counts(sections, PANEL).tolist() == expected.tolist()
+
+
+def test_mean_log_counts_name_a_panel_gene_that_a_section_lacks() -> None:
+    (counts, genes), other = halves()
+    with pytest.raises(InputDataError, match="lack 1 of the genes asked for, first g2"):
+        mean_log_counts([other, (counts[:, genes != "g2"], genes[genes != "g2"])], PANEL)
