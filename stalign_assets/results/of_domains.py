@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stalign_core.errors import ArtifactError
 from stalign_core.store.store import UNPARTITIONED
 
 if TYPE_CHECKING:
@@ -18,9 +19,12 @@ def made_of_domains(study: Study, recipes: Mapping[str, Recipe], asset: str, dom
     """The artifact in force of an asset of a variant, if its inputs lead to `domains`; else None.
 
     Inputs are compared by the content that was used, as in input keys: a profile of the same domains is not made again
-    where their artifact was. What was read of the donors' own files is not looked at.
+    where their artifact was. What was read of the donors' own files is not looked at. What is not whole leads nowhere.
     """
-    found = study.store.current(asset, UNPARTITIONED)
+    try:
+        found = study.store.current(asset, UNPARTITIONED)
+    except ArtifactError:
+        return None
     if found is None or asset not in recipes:
         return None
     used = {(record.asset, record.used) for record in found.manifest.inputs}

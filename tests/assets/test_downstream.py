@@ -14,6 +14,7 @@ from stalign_assets.recipes.downstream import ACTIVITY
 from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.reporting import Silent
 from stalign_assets.results.downstream_tables import write_downstream_tables
+from stalign_assets.results.of_domains import made_of_domains
 from stalign_assets.results.tables import query
 from stalign_assets.runs import RunRequest, open_instance, start_run
 from stalign_assets.settings_file import set_value
@@ -164,6 +165,16 @@ def test_tables_that_are_not_of_what_is_in_force_are_removed_while_a_donor_waits
     assert list(renewed_tables(place.study)) == ["abundance", "domains", "programs"]
     (place.study / "store" / "cohort" / "harmony" / "domains" / "_all" / "current.json").unlink()
     assert list(renewed_tables(place.study)) == ["domains"]
+
+
+def test_what_is_lost_from_the_store_leads_to_no_domains_and_ends_no_writing_of_tables(place: Place) -> None:
+    opened = open_study(place.study)
+    recipes = recipes_of(opened.settings)
+    profiles, domains = (in_force(place.study, f"cohort/harmony/{step}") for step in ("domain_profiles", "domains"))
+    assert made_of_domains(opened, recipes, "cohort/harmony/domain_markers", domains) is not None
+    shutil.rmtree(opened.store.base / "cohort/harmony/domain_profiles" / UNPARTITIONED / profiles.manifest.input_key)
+    assert made_of_domains(opened, recipes, "cohort/harmony/domain_markers", domains) is None
+    assert "markers" not in renewed_tables(place.study)
 
 
 NOT_UP_TO_DATE = "Not up to date: nothing of it was made from these domains. &#x27;stalign run STUDY&#x27; makes it"
