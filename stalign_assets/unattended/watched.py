@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from stalign_assets.recipes.samples import used_encoders, weights_file
+from stalign_assets.recipes.samples import RAW, used_encoders, weights_file
 from stalign_assets.study import DAGSTER_FOLDER, Study
 from stalign_core.errors import StalignError
 from stalign_core.store.fingerprints import KnownFingerprints, stamp_of
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stalign_assets.recipes.recipe import Recipe
+    from stalign_core.cohort import Sample
 
 
 class WatchedStudy(Study):
@@ -59,8 +61,8 @@ def _looks_of_files(
 ) -> dict[str, list[int] | str]:
     """Stamps of raw files and weights; of an asset whose files are not all there, what is wrong with them.
 
-    In that case all that the sheet names is looked at, folders with whatever lies in them, so that a section that is
-    still being copied is seen to grow.
+    Of sections that are not all there, what is there already is looked at, so that one that is still being copied is
+    seen to grow.
     """
     looks: dict[str, list[int] | str] = {}
     for asset in assets:
@@ -69,7 +71,7 @@ def _looks_of_files(
             found = [] if sources is None else [source.path for source in sources(study, donor)]
         except StalignError as error:
             looks[asset] = error.problem
-            found = _named_paths(study, donor)
+            found = _there_already(study, donor) if asset == RAW else []
         looks.update((str(path), stamp_of(path)) for path in found if str(path) not in looks)
     for encoder in used_encoders(study.settings):
         try:
@@ -81,9 +83,22 @@ def _looks_of_files(
     return looks
 
 
-def _named_paths(study: Study, donor: str) -> list[Path]:
-    """Files and folders that the sheet names for a donor, whether they are there or not."""
-    named = [
-        path for sample in study.cohort.samples_of(donor) for path in (sample.path, sample.image, sample.annotation)
-    ]
-    return [path for path in named if path is not None]
+def _there_already(study: Study, donor: str) -> list[Path]:
+    """What there is of the raw files of a donor whose sections are not complete."""
+    return list(chain.from_iterable(map(_parts_of, study.cohort.samples_of(donor))))
+
+
+def _parts_of(sample: Sample) -> list[Path]:
+    """What there is of a sample; nothing where it cannot be looked for: then the fault says so."""
+    from stalign_core.images import is_zarr_group
+    from stalign_core.readers import parts_of_section
+
+    try:
+        parts = parts_of_section(sample.path, sample.bin, sample.table)
+        if sample.image is not None and (sample.image.is_file() or is_zarr_group(sample.image)):
+            parts.append(sample.image)
+        if sample.annotation is not None and sample.annotation.is_file():
+            parts.append(sample.annotation)
+    except (StalignError, OSError):
+        return []
+    return parts

@@ -9,7 +9,7 @@ from stalign_core.readers.cohort import read_cohort
 from stalign_core.readers.external import read_external_representation, representation_file
 from stalign_core.readers.facts import SampleFacts
 from stalign_core.readers.genes import SharedGenes, share_genes
-from stalign_core.readers.layout import H5adFile, SpaceRangerFiles, locate_section
+from stalign_core.readers.layout import H5adFile, SpaceRangerFiles, locate_section, parts_of_section
 from stalign_core.readers.pictures import image_file
 from stalign_core.readers.sample import read_sample, source_files
 from stalign_core.readers.zarr_layout import ZarrStore
@@ -22,6 +22,7 @@ __all__ = [
     "ZarrStore",
     "image_file",
     "locate_section",
+    "parts_of_section",
     "read_cohort",
     "read_external_representation",
     "read_sample",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stalign_core.errors import InputDataError
-from stalign_core.readers.zarr_layout import ZarrStore, locate_zarr
+from stalign_core.readers.zarr_layout import ZarrStore, locate_zarr, parts_of_zarr
 
 _MATRIX = "filtered_feature_bc_matrix"
 # HD writes Parquet; Space Ranger 2 and later a CSV with a header; version 1 one without. The reader looks at the
@@ -85,11 +85,43 @@ def locate_section(path: Path, bin_size: str = "", table: str = "") -> SectionFi
             expected=_EXPECTED,
             remedy=f"name the folder that holds {_MATRIX}.h5 and spatial/",
         )
-    outputs = path if (path / "spatial").is_dir() or not (path / "outs").is_dir() else path / "outs"
+    outputs = _outputs(path)
     if (outputs / _BINNED).is_dir():
         return _locate_spaceranger(_bin_folder(outputs / _BINNED, bin_size), outputs)
     _check_bin(path, bin_size)
     return _locate_spaceranger(outputs, path.parent.parent if path.parent.name == _BINNED else outputs)
+
+
+def parts_of_section(path: Path, bin_size: str = "", table: str = "") -> list[Path]:
+    """What is there of the section at `path`, be it complete or not: `locate_section` takes files of no other places.
+
+    Of a folder, its count matrices and the files of ``filtered_feature_bc_matrix`` and ``spatial``, not what else lies
+    in it or deeper; of a .zarr, folders of the elements and metadata; `path` itself where it is no folder.
+
+    Raises
+    ------
+    InputDataError
+        If `bin_size` names no bins.
+    """
+    if not path.is_dir():
+        return [path]
+    if path.suffix == ".zarr":
+        return parts_of_zarr(path, table)
+    outputs = _outputs(path)
+    folders = [outputs]
+    if (outputs / _BINNED).is_dir():
+        folders.append(outputs / _BINNED / _bin_name(outputs / _BINNED, bin_size or DEFAULT_BIN))
+    elif path.parent.name == _BINNED:
+        folders.append(path.parent.parent)
+    # Programs that copy write beside or into these places, under names that end otherwise.
+    patterns = (f"*{_MATRIX}.h5", f"*{_MATRIX}.h5.*", f"{_MATRIX}/*", "spatial/*")
+    found = {file for folder in folders for pattern in patterns for file in folder.glob(pattern)}
+    return sorted(file for file in found if file.is_file())
+
+
+def _outputs(path: Path) -> Path:
+    """The folder that Space Ranger calls ``outs``."""
+    return path if (path / "spatial").is_dir() or not (path / "outs").is_dir() else path / "outs"
 
 
 def _refuse(column: str, value: str, path: Path) -> None:

@@ -38,7 +38,7 @@ class ZarrStore:
         folders = [self.path / "tables" / self.table]
         if self.region is not None:
             folders.append(self.path / self.region)
-        return [*folders, *(self.path / name for name in _METADATA if (self.path / name).is_file())]
+        return [*folders, *_metadata(self.path)]
 
 
 def locate_zarr(path: Path, table: str = "") -> ZarrStore:
@@ -70,6 +70,12 @@ def locate_zarr(path: Path, table: str = "") -> ZarrStore:
     return ZarrStore(path, chosen, _region(path, chosen))
 
 
+def parts_of_zarr(path: Path, table: str = "") -> list[Path]:
+    """What is there of the elements that can make a section, be the store complete or not, and its own metadata."""
+    folders = (path / "tables" / table, path / "shapes", path / "images")
+    return [*(folder for folder in folders if folder.is_dir()), *_metadata(path)]
+
+
 def image_elements(path: Path) -> list[Path]:
     """Folders of the store's images, by name."""
     return [path / "images" / name for name in _elements(path / "images")]
@@ -90,6 +96,10 @@ def _region(path: Path, table: str) -> str | None:
         )
     place = f"shapes/{regions[0]}" if regions else ""
     return place if place and (path / place).is_dir() else None
+
+
+def _metadata(path: Path) -> list[Path]:
+    return [path / name for name in _METADATA if (path / name).is_file()]
 
 
 def _elements(folder: Path) -> list[str]:

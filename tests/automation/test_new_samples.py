@@ -105,6 +105,19 @@ def test_a_folder_that_grows_while_it_lacks_a_file_is_waited_for(unattended: Una
     assert set(unattended.current("raw_samples", donor).manifest.summary["samples"]) == {"P02_S1", "P03_S1"}
 
 
+def test_what_no_reader_takes_of_an_incomplete_folder_may_change(unattended: Unattended) -> None:
+    section = bad.Files(unattended.data, "P03_S1").section
+    (section / "spatial").rename(unattended.data / "spatial")
+    unrelated = section / "SPATIAL_RNA_COUNTER_CS" / "_log"
+    unrelated.parent.mkdir()
+    donor = unattended.add_third(donor="P02")
+    states = []
+    for line in ("a", "ab"):
+        unrelated.write_text(line)
+        states.append(look_later(unattended, hours=0).seen[donor])
+    assert states[0] == states[1]
+
+
 def test_a_changed_file_of_a_known_donor_runs_that_donor_alone(unattended: Unattended) -> None:
     labels = unattended.data / "annotations" / "P02_S1.csv"
     lines = labels.read_text().splitlines()

@@ -12,11 +12,12 @@ import pytest
 
 from stalign_core.cohort import Sample
 from stalign_core.errors import ImageError, InputDataError
-from stalign_core.readers import SampleFacts, read_sample, source_files
+from stalign_core.readers import SampleFacts, parts_of_section, read_sample, source_files
 from tests.builders import (
     HIRES_SCALE,
     LOWRES_SCALE,
     SPOT_DIAMETER,
+    MatrixForm,
     ensembl_ids,
     hexagonal_lattice,
     random_counts,
@@ -215,6 +216,23 @@ def test_sources_are_every_raw_file_that_is_read(tmp_path: Path) -> None:
     ]
     assert source_files(sample) == expected
     assert facts_of(read_sample(sample)).sources == [str(path) for path in expected]
+
+
+@pytest.mark.parametrize("matrix", ["h5_v3", "mtx_gz"])
+@pytest.mark.parametrize("place", ["", "outs"])
+def test_parts_of_a_section_are_found_before_it_is_complete(tmp_path: Path, matrix: MatrixForm, place: str) -> None:
+    folder = write_spaceranger_section(tmp_path / "run" / place, COUNTS, matrix=matrix)
+    (folder / "analysis").mkdir()
+    (folder / "analysis" / "clusters.csv").touch()
+    read = source_files(sample_at(tmp_path / "run"))
+    assert set(read) <= set(parts_of_section(tmp_path / "run"))
+    positions = folder / "spatial" / "tissue_positions.csv"
+    positions.unlink()
+    with pytest.raises(InputDataError, match="tissue_positions"):
+        source_files(sample_at(tmp_path / "run"))
+    parts = parts_of_section(tmp_path / "run")
+    assert set(read) - {positions} <= set(parts)
+    assert not [path for path in parts if path.is_dir() or "analysis" in path.parts]
 
 
 def test_labels_are_joined_by_barcode_and_missing_ones_stay_missing(tmp_path: Path) -> None:
