@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -175,6 +176,16 @@ def test_what_is_lost_from_the_store_leads_to_no_domains_and_ends_no_writing_of_
     shutil.rmtree(opened.store.base / "cohort/harmony/domain_profiles" / UNPARTITIONED / profiles.manifest.input_key)
     assert made_of_domains(opened, recipes, "cohort/harmony/domain_markers", domains) is None
     assert "markers" not in renewed_tables(place.study)
+
+
+def test_tables_stay_while_a_donor_waits_for_a_run_and_their_artifact_is_damaged(place: Place) -> None:
+    before = renewed_tables(place.study)
+    edit_a_label(place.study)
+    stored = in_force(place.study, "cohort/harmony/domain_markers").folder / "markers.parquet"
+    stored.chmod(0o644)
+    os.truncate(stored, 10)
+    assert renewed_tables(place.study) == before
+    assert list(before) == list(LISTED)
 
 
 NOT_UP_TO_DATE = "Not up to date: nothing of it was made from these domains. &#x27;stalign run STUDY&#x27; makes it"
