@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from stalign_assets.full_disk import naming_full_disk
-from stalign_assets.locking import store_alone
+from stalign_assets.locking import is_idle, store_alone
 from stalign_assets.study import RUN_SETTINGS_FOLDER, UNFINISHED_FOLDER, Study
 from stalign_core.errors import ArtifactError, StudyError
 from stalign_core.progress import Progress, silent
@@ -199,11 +199,14 @@ def _idle_run_settings(
 def _idle_cache(study: Study, kept: dict[Place, Artifact], since: float) -> Iterator[Path]:
     """Unfinished work that nobody went on with, and fetched files: of what is not kept, and more than there may be.
 
-    Locks stay, whatever their age: one that is removed while it is held can be taken by another.
+    A lock that is removed while it is held can be taken by another: of those of killed computations only what nobody
+    holds is removed, which no run can take meanwhile; any other lock stays, whatever its age.
     """
     cache = study.store.cache
     unfinished = cache / UNFINISHED_FOLDER
-    yield from (path for path in _entries(unfinished) if not _is_lock(path) and last_change(path) <= since)
+    for path in _entries(unfinished):
+        if last_change(path) <= since and (not _is_lock(path) or is_idle(path)):
+            yield path
     fetched = set() if study.store.is_local else {cache.joinpath(*place) for place in kept}
     leading_there = {parent for path in fetched for parent in path.parents}
     pending = [path for path in _entries(cache) if path not in (unfinished, cache / STAGING, cache / READERS)]

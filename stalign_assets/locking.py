@@ -104,6 +104,16 @@ def computing_alone(scratch: Path, say: Callable[[str], None]) -> Iterator[bool]
                 path.unlink()
 
 
+def is_idle(path: Path) -> bool:
+    """Whether no process holds a lock of `computing_alone`; not so where that cannot be told."""
+    try:
+        with path.open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
 class _NoLockError(Exception):
     """The file system has no room for the file, or knows no locks."""
 

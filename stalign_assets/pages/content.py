@@ -83,6 +83,7 @@ class ReportContent:
         self.drawn: set[Path] = set()
         """Files of the figures that were drawn."""
         self._panels: dict[str, TissuePanel] = {}
+        self._told: dict[str, Artifact | None] = {}
 
     @property
     def donors(self) -> tuple[str, ...]:
@@ -105,8 +106,14 @@ class ReportContent:
         return table.iloc[rows_of_donor.get(donor, [])]
 
     def told_of_domains(self, kind: str) -> Artifact | None:
-        """What tells of these domains, such as ``"domain_markers"``; None where it is of an earlier integration's."""
-        return made_of_domains(self.study, self._recipes, f"cohort/{self.variant}/{kind}", self.source.domains)
+        """What tells of these domains, such as ``"domain_markers"``; None where it is of an earlier integration's.
+
+        Looked up once: all pages tell of the same artifact.
+        """
+        if kind not in self._told:
+            asset = f"cohort/{self.variant}/{kind}"
+            self._told[kind] = made_of_domains(self.study, self._recipes, asset, self.source.domains)
+        return self._told[kind]
 
     def panel(self, donor: str, sample: str) -> TissuePanel:
         """What the map of a sample shows; read once, with a picture no larger than a figure needs."""

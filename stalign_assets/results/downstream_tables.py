@@ -85,7 +85,7 @@ def write_downstream_tables(study: Study, recipes: Mapping[str, Recipe]) -> list
     """Write ``reports/<table>_cohort_<variant>.csv`` of what is up to date, and remove those of earlier domains.
 
     Of domains in force that wait for a run, since a donor's files changed for one, the tables stay as they were
-    written.
+    written; so they do where their artifact turns out to be damaged meanwhile.
     """
     freshness = Freshness(study, recipes)
     study.reports.mkdir(exist_ok=True)
@@ -95,13 +95,12 @@ def write_downstream_tables(study: Study, recipes: Mapping[str, Recipe]) -> list
         told = _told_of_domains(study, recipes, recipe) if is_downstream(recipe) else None
         if told is None:
             continue
-        up_to_date = freshness.holds(asset, UNPARTITIONED)
+        if not freshness.holds(asset, UNPARTITIONED):
+            kept += _standing(study, recipe, told)
+            continue
         for path, content in _csv_files(study, recipe, told):
-            if up_to_date:
-                replace_file(path, content)
-                written.append(path)
-            elif path.is_file() and path.read_bytes() == content:
-                kept.append(path)
+            replace_file(path, content)
+            written.append(path)
     for path in set(_files(study)) - {*written, *kept}:
         path.unlink(missing_ok=True)
     return written
@@ -114,6 +113,15 @@ def _told_of_domains(study: Study, recipes: Mapping[str, Recipe], recipe: Recipe
         return None if domains is None else made_of_domains(study, recipes, recipe.asset, domains)
     except ArtifactError:
         return None
+
+
+def _standing(study: Study, recipe: Recipe, artifact: Artifact) -> list[Path]:
+    """Files that are as they would be written of an artifact; all of its tables if it is damaged."""
+    try:
+        files = list(_csv_files(study, recipe, artifact))
+    except ArtifactError:
+        return [study.reports / table_file(kept.table, str(recipe.variant)) for kept in _TABLES_OF[recipe.path[-1]]]
+    return [path for path, content in files if path.is_file() and path.read_bytes() == content]
 
 
 def _csv_files(study: Study, recipe: Recipe, artifact: Artifact) -> Iterator[tuple[Path, bytes]]:

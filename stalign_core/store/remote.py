@@ -136,9 +136,10 @@ class RemoteFolder:
         return [place for place in self._places() if PurePosixPath(place).name == file_name and SET_ASIDE not in place]
 
     def asides(self) -> list[str]:
-        """Folders that were set aside."""
-        inside = (PurePosixPath(place).parts for place in self._places() if SET_ASIDE in place)
-        depth = ((parts, next(at for at, part in enumerate(parts) if SET_ASIDE in part)) for parts in inside)
+        """Folders that were set aside; a file of such a name is a note that was kept, which is no artifact."""
+        folders = (PurePosixPath(place).parent.parts for place in self._places())
+        marked = (parts for parts in folders if any(SET_ASIDE in part for part in parts))
+        depth = ((parts, next(at for at, part in enumerate(parts) if SET_ASIDE in part)) for parts in marked)
         return sorted({"/".join(parts[: at + 1]) for parts, at in depth})
 
     def unfinished(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stalign_assets.pages.content import ReportContent
+from stalign_assets.pages.sections import programs_of_donor
 from stalign_assets.planning import Freshness
-from stalign_assets.recipes.downstream import ACTIVITY
+from stalign_assets.recipes.downstream import ACTIVITY, MARKERS
 from stalign_assets.recipes.graph import recipes_of
 from stalign_assets.reporting import Silent
 from stalign_assets.results.downstream_tables import write_downstream_tables
@@ -175,6 +178,26 @@ def test_what_is_lost_from_the_store_leads_to_no_domains_and_ends_no_writing_of_
     shutil.rmtree(opened.store.base / "cohort/harmony/domain_profiles" / UNPARTITIONED / profiles.manifest.input_key)
     assert made_of_domains(opened, recipes, "cohort/harmony/domain_markers", domains) is None
     assert "markers" not in renewed_tables(place.study)
+
+
+def test_tables_stay_while_a_donor_waits_for_a_run_and_their_artifact_is_damaged(place: Place) -> None:
+    before = renewed_tables(place.study)
+    edit_a_label(place.study)
+    stored = in_force(place.study, "cohort/harmony/domain_markers").folder / "markers.parquet"
+    stored.chmod(0o644)
+    os.truncate(stored, 10)
+    assert renewed_tables(place.study) == before
+    assert list(before) == list(LISTED)
+
+
+def test_all_pages_of_one_writing_tell_of_the_same_artifact(place: Place) -> None:
+    content = ReportContent(open_study(place.study), "harmony")
+    found = content.told_of_domains(MARKERS)
+    assert found is not None
+    (place.study / "store" / "cohort" / "harmony" / "domain_markers" / "_all" / "current.json").unlink()
+    assert content.told_of_domains(MARKERS) == found
+    own = programs_of_donor(content, content.donors[0])
+    assert [each.title for each in own] == ["Marker genes"] and "Not up to date" not in own[0].body
 
 
 NOT_UP_TO_DATE = "Not up to date: nothing of it was made from these domains. &#x27;stalign run STUDY&#x27; makes it"

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from stalign_assets.garbage import KINDS, Collected, collect_garbage
-from stalign_assets.locking import store_alone, using_store
+from stalign_assets.locking import computing_alone, store_alone, using_store
 from stalign_assets.new_study import create_study
 from stalign_assets.runs import open_instance
 from stalign_assets.settings_file import set_value
@@ -327,16 +327,26 @@ def test_a_report_of_nothing_is_one_line() -> None:
     assert Collected(dry_run=False).lines() == ["freed 0.0 MB"]
 
 
-def test_locks_of_the_cache_stay_whatever_their_age(bare: Study, instance: dg.DagsterInstance) -> None:
-    locks = [bare.store.cache / "claims.lock", bare.store.cache / "unfinished" / "key.lock"]
-    other = bare.store.cache / "unfinished" / "key"
-    for path in (*locks, other):
+def test_of_the_locks_of_the_cache_only_those_of_killed_computations_are_removed(
+    bare: Study, instance: dg.DagsterInstance
+) -> None:
+    unfinished = bare.store.cache / "unfinished"
+    claims, other, killed, held = (
+        bare.store.cache / "claims.lock",
+        unfinished / "key",
+        unfinished / "key.lock",
+        unfinished / "held.lock",
+    )
+    for path in (claims, other, killed):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")
-        os.utime(path, (OLD.timestamp(), OLD.timestamp()))
-    collected = collect_garbage(bare, instance, keep_days=30, now=LATER)
-    assert collected.paths["cache"] == [str(other)]
-    assert all(path.is_file() for path in locks)
+    young = collect_garbage(bare, instance, keep_days=30)
+    with computing_alone(unfinished / "held", print):
+        collected = collect_garbage(bare, instance, keep_days=30, now=LATER)
+        assert claims.is_file() and held.is_file()
+    assert young.paths["cache"] == []
+    assert collected.paths["cache"] == [str(other), str(killed)]
+    assert not other.exists() and not killed.exists()
 
 
 def test_looking_through_the_store_counts_its_artifacts(bare: Study, instance: dg.DagsterInstance) -> None:

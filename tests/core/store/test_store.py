@@ -333,6 +333,15 @@ def test_files_without_a_manifest_give_way_to_the_artifact(local: Store) -> None
     assert (kept / "facts.json").read_text() == "1"
 
 
+def test_a_note_that_is_kept_under_the_name_of_what_is_set_aside_is_no_damaged_artifact(store: Store) -> None:
+    artifact = commit_example(store)
+    store.write_note("features/A/current.json.damaged-0123abcd", b"{")
+    assert list(store.set_aside()) == []
+    store.discard(artifact.folder)
+    (folder,) = store.set_aside()
+    assert folder.name.startswith("k1.damaged-")
+
+
 @pytest.fixture
 def remote(tmp_path: Path) -> Store:
     return Store(f"memory://{tmp_path.name}", cache=tmp_path / "cache")
