@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import time
-
 import dagster as dg
 import pytest
-from dagster._core.storage.dagster_run import RunRecord
-from dagster._daemon.monitoring.run_monitoring import check_run_timeout
 
 from stalign_assets.platform.automation.ticks import request_of
 from stalign_assets.settings_file import set_value
 from stalign_assets.unattended.attempts import UNATTENDED_TAG, Wish
 from stalign_assets.unattended.watched import watched
 from tests.automation.conftest import Unattended
+from tests.automation.time_limit import watch_after
 
 pytestmark = pytest.mark.slow
 
@@ -45,15 +41,6 @@ def test_an_unattended_run_is_ended_once_it_lasts_longer_than_the_settings_allow
 
     instance = unattended.instance
     run = instance.create_run_for_job(something, status=dg.DagsterRunStatus.STARTED, tags=dict(request.tags))
-    record = instance.get_run_record_by_id(run.run_id)
-    assert record is not None
-    began = RunRecord(
-        storage_id=record.storage_id,
-        dagster_run=record.dagster_run,
-        create_timestamp=record.create_timestamp,
-        update_timestamp=record.update_timestamp,
-        start_time=time.time() - 2 * 3600,
-    )
-    check_run_timeout(instance, began, logging.getLogger(), float(instance.run_monitoring_max_runtime_seconds))
+    watch_after(2, instance, run.run_id, float(instance.run_monitoring_max_runtime_seconds))
     found = instance.get_run_by_id(run.run_id)
     assert found is not None and found.status.value == status

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
 from dagster._core.execution.plan.objects import StepFailureData
-from dagster._core.storage.dagster_run import RunRecord
-from dagster._daemon.monitoring.run_monitoring import check_run_timeout
 from dagster_shared.error import SerializableErrorInfo
 
 from stalign_assets.processes import HOST_TAG, PROCESS_TAG, RUN_TAG, START_TAG, own_tags
@@ -29,6 +25,7 @@ from stalign_core.store import Artifact
 from stalign_core.store.refusals import refusal_of
 from tests.assets import bad_inputs as bad
 from tests.automation.conftest import Unattended
+from tests.automation.time_limit import watch_after
 
 pytestmark = pytest.mark.slow
 
@@ -279,16 +276,7 @@ def ended_for_its_time(unattended: Unattended, request: dg.RunRequest) -> None:
         event_specific_data=StepFailureData(error=interrupted, user_failure_data=None),
     )
     instance.report_dagster_event(failure, run.run_id)
-    record = instance.get_run_record_by_id(run.run_id)
-    assert record is not None
-    began = RunRecord(
-        storage_id=record.storage_id,
-        dagster_run=record.dagster_run,
-        create_timestamp=record.create_timestamp,
-        update_timestamp=record.update_timestamp,
-        start_time=time.time() - 49 * 3600,
-    )
-    check_run_timeout(instance, began, logging.getLogger(), 0.0)
+    watch_after(49, instance, run.run_id, 0.0)
 
 
 def killed(unattended: Unattended, request: dg.RunRequest) -> None:
